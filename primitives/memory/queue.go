@@ -1,0 +1,4 @@
+package memory
+
+// A queue lends records.
+type queue struct{}
