@@ -24,8 +24,12 @@ type Record struct {
 	// records as it reads them. In a record given to a Writer it is zero.
 	Offset int64
 
+	// Partition is where the record was read; the runtime sets it before anything
+	// else sees the record. Nil in a record given to a Writer.
+	Partition *Partition
+
 	// Attempt counts the deliveries of the record, 1 for the first. A source
-	// that does not know leaves it 0.
+	// that does not know leaves it 0; the runtime goes on counting from there.
 	Attempt int32
 
 	// Route tells the writers of a tee apart. Only the tee sets and reads it.

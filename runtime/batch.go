@@ -1,0 +1,286 @@
+package runtime
+
+import (
+	"cmp"
+	"errors"
+	"fmt"
+	"runtime/debug"
+	"sync/atomic"
+	"time"
+
+	"github.com/flowkit-go/flow/primitives"
+)
+
+// ref names one input record: its lane and its number there.
+type ref struct {
+	lane *lane
+	seq  uint64
+}
+
+// batch is the outputs of some inputs on their way to the writer, and the inputs
+// that are resolved when the writer confirms.
+//
+// A batch is owned by the task that fills it, then by its lane (pending), then
+// by the writer until done is called, then by the queue if the write failed.
+type batch struct {
+	c       *consumer
+	out     primitives.Outputs
+	in      []ref
+	from    []int32       // for each output the index of its input
+	formed  []*lane       // lanes whose turn ends with this batch; for batches that the handler got as one
+	written int           // failed writes so far
+	err     error         // of the last
+	gen     atomic.Uint64 // counts the uses of this object, so that a late done is seen
+	counted bool          // its lane counts it as active
+	flushed bool          // part of its outputs is durable already
+	started time.Time
+}
+
+// add records that everything from output mark on came from the input r.
+func (b *batch) add(r ref, mark int) {
+	for k := mark; k < len(b.out.Records); k++ {
+		b.from = append(b.from, int32(len(b.in)))
+	}
+	b.in = append(b.in, r)
+}
+
+// size is the number of bytes of outputs collected.
+func (b *batch) size() int {
+	if b == nil {
+		return 0
+	}
+	return b.out.Size()
+}
+
+func (c *consumer) newBatch() *batch {
+	if b, ok := c.batches.Get().(*batch); ok {
+		return b
+	}
+	return &batch{c: c}
+}
+
+// recycle empties a batch that nobody refers to any longer.
+func (b *batch) recycle() {
+	b.gen.Add(1)
+	b.out.Reset()
+	b.out.Flush = nil
+	clear(b.in)
+	clear(b.formed)
+	b.in, b.from, b.formed = b.in[:0], b.from[:0], b.formed[:0]
+	b.written, b.err, b.counted, b.flushed = 0, nil, false, false
+	b.c.batches.Put(b)
+}
+
+// submit hands a filled batch over. Where the lane keeps its outputs in order
+// and one batch is being written, it waits in the lane.
+func (c *consumer) submit(b *batch) {
+	if len(b.in) == 0 {
+		b.recycle()
+		return
+	}
+	if len(b.formed) > 0 {
+		c.write(b)
+		return
+	}
+	l := b.in[0].lane
+	l.mu.Lock()
+	if !b.counted {
+		b.counted = true
+		l.active++
+	}
+	if c.spec.Order == ByPartition {
+		if l.writing != nil {
+			l.pending = b
+			l.mu.Unlock()
+			return
+		}
+		l.writing = b
+	}
+	l.mu.Unlock()
+	c.write(b)
+}
+
+// write gives a batch to the writer, outside of all locks.
+func (c *consumer) write(b *batch) {
+	if len(b.out.Records) == 0 || c.writer == nil {
+		c.resolved(b)
+		return
+	}
+	gen := b.gen.Load()
+	b.started = time.Now()
+	done := func(err error) {
+		if !b.gen.CompareAndSwap(gen, gen+1) {
+			c.log.Error("writer called done twice", "sink", c.spec.Sink.Name)
+			return
+		}
+		c.wrote(b, err)
+	}
+	defer func() {
+		if p := recover(); p != nil {
+			done(&PanicError{Value: p, Stack: debug.Stack()})
+		}
+	}()
+	c.writer.Write(c.writeCtx, b.out.Records, done)
+}
+
+// wrote is called when the writer is done with a batch.
+func (c *consumer) wrote(b *batch, err error) {
+	c.stats.sinkWrite.observe(time.Since(b.started), 1)
+	if err == nil {
+		c.resolved(b)
+		return
+	}
+	b.err = err
+	b.written++
+	c.queue.addBatch(b)
+}
+
+// resolved ends a batch whose outputs are durable.
+func (c *consumer) resolved(b *batch) {
+	c.succeeded(len(b.in))
+	c.stats.outputs.Add(int64(len(b.out.Records)))
+	b.settle(func(int) bool { return true })
+	c.finished(b)
+}
+
+// settle resolves the inputs for which keep returns true.
+func (b *batch) settle(keep func(i int) bool) {
+	var seqs [64]uint64
+	n := 0
+	for i := range b.in {
+		if keep(i) {
+			seqs[n] = b.in[i].seq
+			n++
+		}
+		last := i+1 == len(b.in) || b.in[i+1].lane != b.in[i].lane
+		if n == len(seqs) || (last && n > 0) {
+			b.in[i].lane.resolveNow(seqs[:n]...)
+			n = 0
+		}
+	}
+}
+
+// finished lets the lanes of a batch go on and recycles it.
+func (c *consumer) finished(b *batch) {
+	if len(b.formed) > 0 {
+		for _, l := range b.formed {
+			l.mu.Lock()
+			l.turns--
+			l.finish()
+			l.schedule()
+			l.mu.Unlock()
+		}
+		b.recycle()
+		return
+	}
+	l := b.in[0].lane
+	l.mu.Lock()
+	if l.writing == b {
+		l.writing = nil
+	}
+	l.finish()
+	l.schedule()
+	l.mu.Unlock()
+	b.recycle()
+}
+
+// attend is a task's answer to a failed write: it writes again what was not
+// written, after a delay, or decides about the inputs when that does not help.
+// What the handler returned is held; the handler is not called again.
+func (c *consumer) attend(b *batch) {
+	if c.abandoned.Load() {
+		c.finished(b)
+		return
+	}
+	err := b.err
+	if err == nil { // its delay is over
+		c.write(b)
+		return
+	}
+	b.err = nil
+	var partial *primitives.BatchError
+	if errors.As(err, &partial) {
+		if err = c.reduce(b, partial); err == nil {
+			c.finished(b)
+			return
+		}
+	}
+	if !primitives.IsPermanent(err) && c.retries(b.written, err) {
+		c.stats.sinkRetried.Add(1)
+		delay := c.retryDelay(b.written, err)
+		c.log.Warn("write failed, trying again", "sink", c.spec.Sink.Name, "attempt", b.written, "in", delay, "error", err)
+		c.timers.after(delay, func() { c.queue.addBatch(b) })
+		return
+	}
+	for _, r := range b.in {
+		if !c.refuse(r, b.written, err) {
+			break
+		}
+	}
+	c.finished(b)
+}
+
+// reduce settles the inputs of which every output is durable, answers those that
+// were refused for good, and keeps the rest in the batch. It returns nil when
+// nothing is left to write, and else why not.
+func (c *consumer) reduce(b *batch, partial *primitives.BatchError) (first error) {
+	failed := make([]bool, len(b.in))
+	refused := make([]error, len(b.in))
+	for _, f := range partial.Failed {
+		if f.Index < 0 || f.Index >= len(b.from) {
+			continue
+		}
+		failed[b.from[f.Index]] = true
+		if primitives.IsPermanent(f.Err) {
+			refused[b.from[f.Index]] = f.Err
+		}
+	}
+	good := 0
+	b.settle(func(i int) bool {
+		if !failed[i] {
+			good++
+		}
+		return !failed[i]
+	})
+	c.succeeded(good)
+
+	var left []primitives.Record
+	var from []int32
+	var in []ref
+	index := make(map[int32]int32)
+	for _, f := range partial.Failed {
+		if f.Index < 0 || f.Index >= len(b.from) || refused[b.from[f.Index]] != nil {
+			continue
+		}
+		first = cmp.Or(first, f.Err)
+		old := b.from[f.Index]
+		if _, ok := index[old]; !ok {
+			index[old] = int32(len(in))
+			in = append(in, b.in[old])
+		}
+		left = append(left, b.out.Records[f.Index])
+		from = append(from, index[old])
+	}
+	for i, err := range refused {
+		if err != nil && !c.refuse(b.in[i], b.written, err) {
+			break
+		}
+	}
+	if len(in) == 0 {
+		return nil
+	}
+	b.in, b.from = append(b.in[:0], in...), append(b.from[:0], from...)
+	copy(b.out.Records, left)
+	b.out.Truncate(len(left))
+	return first
+}
+
+// refuse answers an input whose outputs the sink does not take. It reports
+// whether the input is resolved.
+func (c *consumer) refuse(r ref, writes int, err error) bool {
+	r.lane.mu.Lock()
+	rec, attempt := r.lane.record(r.seq)
+	raw := *rec
+	r.lane.mu.Unlock()
+	return c.giveUp(r, raw, max(attempt, writes), fmt.Errorf("write to %s: %w", c.spec.Sink.Name, err))
+}

@@ -1,0 +1,186 @@
+package runtime
+
+import (
+	"context"
+	"errors"
+	"time"
+
+	"github.com/flowkit-go/flow/primitives"
+)
+
+// committer makes progress of one processor's lanes durable. It is one
+// goroutine, so one commit is under way at a time, for all lanes; each takes what
+// is done by then, and whoever asks meanwhile shares the next one.
+type committer struct {
+	c      *consumer
+	policy CommitPolicy
+	due    chan struct{}   // the policy's number of records was reached
+	asks   chan *commitAsk // somebody waits for a commit
+	done   chan struct{}
+}
+
+type commitAsk struct{ reply chan error }
+
+// A commit that fails is tried this often, this far apart, and then again at the
+// next tick.
+const (
+	commitAttempts = 3
+	commitPause    = time.Second
+)
+
+func newCommitter(c *consumer) *committer {
+	return &committer{
+		c: c, policy: c.spec.Commit,
+		due: make(chan struct{}, 1), asks: make(chan *commitAsk), done: make(chan struct{}),
+	}
+}
+
+// run commits by the policy until ctx ends.
+func (m *committer) run(ctx context.Context) {
+	defer close(m.done)
+	var tick <-chan time.Time
+	if m.policy.Every > 0 {
+		ticker := time.NewTicker(m.policy.Every)
+		defer ticker.Stop()
+		tick = ticker.C
+	}
+	for {
+		select {
+		case <-ctx.Done():
+			return
+		case <-tick:
+			_ = m.round(ctx)
+		case <-m.due:
+			_ = m.round(ctx)
+		case ask := <-m.asks:
+			waiting := []*commitAsk{ask}
+			for more := true; more; {
+				select {
+				case ask := <-m.asks:
+					waiting = append(waiting, ask)
+				default:
+					more = false
+				}
+			}
+			err := m.round(ctx)
+			for _, ask := range waiting {
+				ask.reply <- err
+			}
+		}
+	}
+}
+
+// now commits what is done, and returns when it is durable.
+func (m *committer) now(ctx context.Context) error {
+	ask := &commitAsk{reply: make(chan error, 1)}
+	select {
+	case m.asks <- ask:
+	case <-ctx.Done():
+		return context.Cause(ctx)
+	case <-m.done:
+		return primitives.ErrClosed
+	}
+	select {
+	case err := <-ask.reply:
+		return err
+	case <-ctx.Done():
+		return context.Cause(ctx)
+	}
+}
+
+// note looks whether the policy's number of records is reached; l.mu is held.
+func (m *committer) note(l *lane) {
+	if m.policy.Records > 0 && l.t.committable()-l.sent >= int64(m.policy.Records) {
+		select {
+		case m.due <- struct{}{}:
+		default:
+		}
+	}
+}
+
+// round commits what all lanes have resolved. Failed commits stay pending.
+func (m *committer) round(ctx context.Context) error {
+	c := m.c
+	lanes, commits := m.gather()
+	for attempt := 1; len(commits) > 0; attempt++ {
+		began := time.Now()
+		err := guard(func() error { return c.reader.Commit(ctx, commits) })
+		c.stats.commits.Add(1)
+		c.commitTook.Store(int64(time.Since(began)))
+		lanes, commits = m.settle(lanes, commits, err)
+		if err == nil || len(commits) == 0 {
+			return nil
+		}
+		c.stats.commitErrors.Add(1)
+		c.log.Warn("commit failed", "attempt", attempt, "error", err)
+		if primitives.IsPermanent(err) {
+			m.putBack(lanes, commits)
+			c.stop(err)
+			return err
+		}
+		if attempt == commitAttempts || ctx.Err() != nil {
+			m.putBack(lanes, commits)
+			return err
+		}
+		select {
+		case <-time.After(commitPause):
+		case <-ctx.Done():
+			m.putBack(lanes, commits)
+			return err
+		}
+	}
+	return nil
+}
+
+// gather takes from each lane what can be committed now.
+func (m *committer) gather() (lanes []*lane, commits []primitives.Commit) {
+	for _, l := range m.c.allLanes() {
+		l.mu.Lock()
+		next := l.t.committable()
+		leases := l.t.leases
+		if l.state != laneReleased && (len(leases) > 0 || (next > l.committed && m.c.leaser == nil)) {
+			l.t.leases = nil
+			l.sent = next
+			lanes = append(lanes, l)
+			commits = append(commits, primitives.Commit{Partition: l.part, Next: next, Leases: leases})
+		}
+		l.mu.Unlock()
+	}
+	return lanes, commits
+}
+
+// settle notes which commits are durable and returns the others.
+func (m *committer) settle(lanes []*lane, commits []primitives.Commit, err error) ([]*lane, []primitives.Commit) {
+	var each *primitives.CommitError
+	named := errors.As(err, &each) && len(each.Errs) == len(commits)
+	var failedLanes []*lane
+	var failed []primitives.Commit
+	for i, l := range lanes {
+		reason := err
+		if named {
+			reason = each.Errs[i]
+		}
+		switch {
+		case reason == nil:
+			l.mu.Lock()
+			l.committed = max(l.committed, commits[i].Next)
+			l.mu.Unlock()
+		case errors.Is(reason, primitives.ErrNotAssigned) || errors.Is(reason, primitives.ErrLost):
+			m.c.log.Warn("commit discarded", "partition", l.part.String(), "offset", commits[i].Next, "error", reason)
+		default:
+			failedLanes, failed = append(failedLanes, l), append(failed, commits[i])
+		}
+	}
+	return failedLanes, failed
+}
+
+// putBack makes leases that were not committed pending again.
+func (m *committer) putBack(lanes []*lane, commits []primitives.Commit) {
+	for i, l := range lanes {
+		if len(commits[i].Leases) > 0 {
+			l.mu.Lock()
+			l.t.leases = append(commits[i].Leases, l.t.leases...)
+			l.mu.Unlock()
+		}
+	}
+}

@@ -1,0 +1,332 @@
+package runtime
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"log/slog"
+	"sync"
+	"sync/atomic"
+	"time"
+
+	"github.com/flowkit-go/flow/primitives"
+)
+
+// consumer runs one Consumer: it owns its reader and writers, its lanes, its pool
+// of replicas and the goroutines that commit, extend leases and watch.
+type consumer struct {
+	flow string
+	spec *Consumer
+	log  *slog.Logger
+	plan drainPlan
+
+	reader primitives.Reader
+	leaser primitives.Leaser // the reader, if it has leases
+	writer primitives.Writer // nil without outputs
+	dead   primitives.Writer // nil without dead letters
+	chain  Next              // middleware and handler
+	plain  bool              // no middleware, no time limit: the handler is called directly
+
+	queue     *workQueue
+	pool      *pool
+	former    *former // nil unless the handler gets batches
+	committer *committer
+	pace      *pace
+	timers    timers
+	budget    budget
+	stats     stats
+	batches   sync.Pool
+
+	lanesMu sync.Mutex
+	lanes   atomic.Pointer[[]*lane]
+
+	// Contexts, from the first to be cancelled to the last.
+	handlerCtx     context.Context // of handlers
+	cancelHandlers context.CancelCauseFunc
+	writeCtx       context.Context // of writes and commits
+	cancelWrites   context.CancelCauseFunc
+	runCtx         context.Context // of the reader
+	cancelRun      context.CancelFunc
+
+	draining  atomic.Bool // nothing new is read or started
+	stopped   atomic.Bool // failed: no further record is started
+	abandoned atomic.Bool // the drain's time is over
+	ended     atomic.Bool // the input has ended
+	changed   chan struct{}
+	complete  chan struct{} // closed when the input has ended and all of it is resolved
+	failure   chan error    // the first error that stops the flow
+	runDone   chan struct{}
+	helpers   sync.WaitGroup
+
+	readErrors atomic.Int32 // in a row
+	backlog    atomic.Int64 // last known, -1 unknown
+	commitTook atomic.Int64 // nanoseconds of the last commit
+	stalled    atomic.Int32 // lanes that do not advance
+}
+
+func newConsumer(flow string, spec *Consumer, log *slog.Logger, drain time.Duration) *consumer {
+	c := &consumer{
+		flow: flow, spec: spec, log: log.With("processor", spec.Name), plan: drainPlan{drain},
+		queue:    newWorkQueue(),
+		pace:     newPace(spec.Buffer.Records),
+		changed:  make(chan struct{}, 1),
+		complete: make(chan struct{}),
+		failure:  make(chan error, 1),
+		runDone:  make(chan struct{}),
+	}
+	if spec.Streams {
+		c.pace = newPace(1)
+	}
+	c.lanes.Store(&[]*lane{})
+	c.backlog.Store(-1)
+	c.budget.limit = int64(spec.Buffer.Bytes)
+	c.handlerCtx, c.cancelHandlers = context.WithCancelCause(context.Background())
+	c.writeCtx, c.cancelWrites = context.WithCancelCause(context.Background())
+	c.runCtx, c.cancelRun = context.WithCancel(context.Background())
+	c.plain = spec.Timeout == 0 && len(spec.Middleware) == 0
+	c.chain = func(ctx context.Context, d *Delivery) error { return spec.Handle(ctx, d.Records, d.Outputs) }
+	for i := len(spec.Middleware) - 1; i >= 0; i-- {
+		c.chain = spec.Middleware[i](c.chain)
+	}
+	if spec.Batch.Size > 0 {
+		c.former = &former{c: c, spec: spec.Batch}
+	}
+	c.pool = newPool(spec.Processor, c.work, c.queue.wake)
+	c.committer = newCommitter(c)
+	return c
+}
+
+// open connects the sinks, then the source, so that nothing is read that cannot
+// be written. What it opened before an error is closed by close.
+func (c *consumer) open(ctx context.Context, env *primitives.Env) (err error) {
+	if c.spec.Sink.Open != nil {
+		if c.writer, err = c.spec.Sink.Open(ctx, env); err != nil {
+			return fmt.Errorf("%s: open sink %s: %w", c.spec.Name, c.spec.Sink.Name, err)
+		}
+	}
+	if c.spec.DeadLetter.Open != nil {
+		if c.dead, err = c.spec.DeadLetter.Open(ctx, env); err != nil {
+			return fmt.Errorf("%s: open dead letters %s: %w", c.spec.Name, c.spec.DeadLetter.Name, err)
+		}
+	}
+	if c.reader, err = c.spec.Source.Open(ctx, env); err != nil {
+		return fmt.Errorf("%s: open source %s: %w", c.spec.Name, c.spec.Source.Name, err)
+	}
+	c.leaser, _ = c.reader.(primitives.Leaser)
+	return nil
+}
+
+// start sets up the first replicas and starts reading.
+func (c *consumer) start() error {
+	if err := c.pool.Resize(c.spec.Replicas.Start); err != nil {
+		return fmt.Errorf("%s: %w", c.spec.Name, err)
+	}
+	c.helpers.Go(func() { c.committer.run(c.writeCtx) })
+	if c.leaser != nil {
+		c.helpers.Go(c.keepLeases)
+	}
+	c.helpers.Go(c.watch)
+	go c.read()
+	return nil
+}
+
+// read runs the reader and, when a bounded input has ended, waits until all of
+// it is resolved.
+func (c *consumer) read() {
+	defer close(c.runDone)
+	err := guard(func() error { return c.reader.Run(c.runCtx, intake{c}) })
+	switch {
+	case c.draining.Load() || c.runCtx.Err() != nil:
+		return
+	case err != nil:
+		c.stop(fmt.Errorf("%s: read %s: %w", c.spec.Name, c.spec.Source.Name, err))
+		return
+	}
+	c.ended.Store(true)
+	if c.former != nil {
+		c.former.flushNow(true)
+	}
+	for !c.empty() {
+		select {
+		case <-c.changed:
+		case <-c.runCtx.Done():
+			return
+		}
+	}
+	close(c.complete)
+}
+
+// empty reports whether no lane holds an unresolved record.
+func (c *consumer) empty() bool {
+	for _, l := range c.allLanes() {
+		l.mu.Lock()
+		undone := l.t.undone
+		l.mu.Unlock()
+		if undone > 0 {
+			return false
+		}
+	}
+	return true
+}
+
+// lanesChanged wakes read after the input has ended.
+func (c *consumer) lanesChanged() {
+	if c.ended.Load() {
+		select {
+		case c.changed <- struct{}{}:
+		default:
+		}
+	}
+}
+
+// stop makes the flow end with err. The first error counts.
+func (c *consumer) stop(err error) {
+	c.stopped.Store(true)
+	select {
+	case c.failure <- err:
+	default:
+	}
+}
+
+func (c *consumer) allLanes() []*lane { return *c.lanes.Load() }
+
+func (c *consumer) succeeded(n int) {
+	c.stats.ok.Add(int64(n))
+	c.stats.rate.add(time.Now(), n)
+}
+
+// readOK forgets earlier errors of the source.
+func (c *consumer) readOK() {
+	if c.readErrors.Load() != 0 {
+		c.readErrors.Store(0)
+	}
+}
+
+// wakeLanes lets every waiting Push look again.
+func (c *consumer) wakeLanes() {
+	for _, l := range c.allLanes() {
+		l.wake()
+	}
+}
+
+// intake is the side of a consumer that its reader sees.
+type intake struct{ c *consumer }
+
+// Assign implements primitives.Intake.
+func (in intake) Assign(p primitives.Partition, start int64) primitives.Lane {
+	c := in.c
+	l := newLane(c, p, start)
+	c.lanesMu.Lock()
+	lanes := append(append([]*lane(nil), c.allLanes()...), l)
+	c.lanes.Store(&lanes)
+	c.lanesMu.Unlock()
+	c.log.Debug("partition assigned", "partition", p.String(), "offset", start)
+	return l
+}
+
+// drop forgets lanes that were released.
+func (c *consumer) drop(gone []*lane) {
+	c.lanesMu.Lock()
+	var left []*lane
+	for _, l := range c.allLanes() {
+		keep := true
+		for _, g := range gone {
+			keep = keep && g != l
+		}
+		if keep {
+			left = append(left, l)
+		}
+	}
+	c.lanes.Store(&left)
+	c.lanesMu.Unlock()
+	c.lanesChanged()
+}
+
+func own(lanes []primitives.Lane) []*lane {
+	var out []*lane
+	for _, l := range lanes {
+		if l, ok := l.(*lane); ok {
+			out = append(out, l)
+		}
+	}
+	return out
+}
+
+// Revoke implements primitives.Intake.
+func (in intake) Revoke(ctx context.Context, revoked ...primitives.Lane) error {
+	c, lanes := in.c, own(revoked)
+	for _, l := range lanes {
+		l.mu.Lock()
+		if l.state == laneRunning {
+			l.state = laneDraining
+		}
+		l.room.Broadcast()
+		l.mu.Unlock()
+	}
+	if c.former != nil {
+		c.former.flushNow(true)
+		defer c.former.flushNow(c.ended.Load())
+	}
+	patience := c.plan.start(time.Now())
+	if !c.await(ctx, lanes, patience.soft) {
+		for _, l := range lanes {
+			l.cancel(primitives.ErrReleased)
+		}
+		c.await(ctx, lanes, patience.hard)
+	}
+	last, cancel := context.WithDeadline(ctx, patience.end)
+	defer cancel()
+	err := c.committer.now(last)
+	c.release(last, lanes, primitives.ErrReleased)
+	return err
+}
+
+// Lose implements primitives.Intake.
+func (in intake) Lose(lost ...primitives.Lane) {
+	lanes := own(lost)
+	for _, l := range lanes {
+		l.release(primitives.ErrLost)
+		in.c.log.Warn("partition lost", "partition", l.part.String())
+	}
+	in.c.drop(lanes)
+}
+
+// release gives lanes up and returns the leases of what they still hold.
+func (c *consumer) release(ctx context.Context, lanes []*lane, cause error) {
+	var leases []any
+	for _, l := range lanes {
+		leases = append(leases, l.release(cause)...)
+	}
+	c.drop(lanes)
+	if c.leaser != nil && len(leases) > 0 {
+		if err := guard(func() error { return c.leaser.Release(ctx, leases, 0) }); err != nil {
+			c.log.Warn("leases could not be released, they run out by themselves", "records", len(leases), "error", err)
+		}
+	}
+}
+
+// sourceBackoff spaces out the attempts of a reader that cannot read.
+var sourceBackoff = Backoff{First: 100 * time.Millisecond, Max: 30 * time.Second}
+
+// Retry implements primitives.Intake.
+func (in intake) Retry(ctx context.Context, err error) error {
+	c := in.c
+	c.stats.sourceErrors.Add(1)
+	if primitives.IsPermanent(err) {
+		return err
+	}
+	attempt := int(c.readErrors.Add(1))
+	d := sourceBackoff.Delay(attempt)
+	c.log.Warn("reading failed, trying again", "source", c.spec.Source.Name, "attempt", attempt, "in", d, "error", err)
+	timer := time.NewTimer(d)
+	defer timer.Stop()
+	select {
+	case <-timer.C:
+		if c.draining.Load() {
+			return primitives.ErrDraining
+		}
+		return nil
+	case <-ctx.Done():
+		return errors.Join(ctx.Err(), err)
+	}
+}

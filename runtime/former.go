@@ -1,0 +1,276 @@
+package runtime
+
+import (
+	"context"
+	"errors"
+	"sync"
+	"time"
+
+	"github.com/flowkit-go/flow/primitives"
+)
+
+// former joins records of one processor's lanes into batches for the handler. A
+// batch is handled when it is full, when its first record has waited long enough,
+// or when nothing more will come. It takes from one lane what it has before it
+// goes on to the next, and spans lanes only when one does not fill it.
+//
+// One batch is being formed at a time, by whichever task comes along. While a
+// batch is handled, its lanes do not contribute to another one where records are
+// sequential.
+type former struct {
+	c    *consumer
+	spec Batch
+
+	mu    sync.Mutex // lock order: former.mu, then lane.mu, then workQueue.mu
+	now   formed
+	flush bool // hand out what there is
+}
+
+// formed is one batch for the handler.
+type formed struct {
+	refs   []ref
+	recs   []primitives.Record
+	lanes  []*lane
+	weight int
+	first  time.Time // when its first record was pushed
+}
+
+// collect adds what lane l has to the batch being formed.
+func (f *former) collect(l *lane) {
+	f.mu.Lock()
+	defer f.mu.Unlock()
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	l.queued = false
+	holds := false
+	for _, have := range f.now.lanes {
+		holds = holds || have == l
+	}
+	for !f.full() && l.collectable(holds) {
+		seqs := l.t.take(nil, 1)
+		rec, _ := l.record(seqs[0])
+		at := seqs[0] & l.t.mask
+		if len(f.now.refs) == 0 {
+			f.now.first = time.Unix(0, l.t.slots[at].pushed)
+			if wait := f.spec.Wait - time.Since(f.now.first); wait > 0 {
+				f.c.timers.after(wait, f.c.queue.wake)
+			}
+		}
+		if !holds {
+			holds = true
+			f.now.lanes = append(f.now.lanes, l)
+			l.turns++
+			l.active++
+		}
+		f.now.refs = append(f.now.refs, ref{l, seqs[0]})
+		rec.Attempt = l.t.slots[at].attempt
+		f.now.recs = append(f.now.recs, *rec)
+		f.now.weight += f.weigh(rec)
+	}
+	l.schedule()
+}
+
+func (f *former) weigh(r *primitives.Record) int {
+	if f.spec.Weigh == nil {
+		return 1
+	}
+	return f.spec.Weigh(r)
+}
+
+func (f *former) full() bool { return f.now.weight >= f.spec.Size }
+
+// collectable reports whether a record of the lane may join the batch being
+// formed; holds says that the batch has records of this lane. mu is held.
+func (l *lane) collectable(holds bool) bool {
+	if l.state != laneRunning || l.blocked || l.c.stopped.Load() || l.c.draining.Load() {
+		return false
+	}
+	if l.c.spec.Order == ByPartition && l.turns > 0 && !holds {
+		return false
+	}
+	return l.t.startable() > 0
+}
+
+// due takes the batch that was being formed if it should be handled now.
+func (f *former) due() (formed, bool) {
+	f.mu.Lock()
+	defer f.mu.Unlock()
+	if len(f.now.refs) == 0 {
+		return formed{}, false
+	}
+	if !f.full() && !f.flush && !f.c.draining.Load() && time.Since(f.now.first) < f.spec.Wait {
+		return formed{}, false
+	}
+	b := f.now
+	f.now = formed{}
+	return b, true
+}
+
+// flushNow makes the batch being formed due, and all later ones until it is
+// called with false.
+func (f *former) flushNow(on bool) {
+	f.mu.Lock()
+	f.flush = on
+	f.mu.Unlock()
+	f.c.queue.wake()
+}
+
+// loopBatches is loop for processors whose handler gets batches.
+func (t *task) loopBatches() {
+	q := t.c.queue
+	for {
+		kicks := q.kicks.Load()
+		if b, ok := t.c.former.due(); ok {
+			t.turnBatch(b)
+			continue
+		}
+		l, w, more := q.nextOrKick(t.retired, kicks)
+		switch {
+		case w != nil:
+			t.c.attend(w)
+		case l != nil:
+			t.c.former.collect(l)
+		case !more:
+			return
+		}
+	}
+}
+
+// turnBatch handles one batch. Records that cannot be decoded are answered one
+// by one, the others go to the handler together.
+func (t *task) turnBatch(f formed) {
+	c := t.c
+	b := c.newBatch()
+	b.formed = append(b.formed, f.lanes...)
+	var refs []ref
+	var recs []primitives.Record
+	for i, r := range f.refs {
+		if r.lane.ctx.Err() != nil { // lost meanwhile
+			continue
+		}
+		if c.spec.Decode != nil {
+			if err := guard(func() error { return c.spec.Decode(f.recs[i]) }); err != nil {
+				if !c.giveUp(r, f.recs[i], int(f.recs[i].Attempt), err) {
+					c.finished(b)
+					return
+				}
+				continue
+			}
+		}
+		refs, recs = append(refs, r), append(recs, f.recs[i])
+	}
+	if len(refs) == 0 {
+		c.finished(b)
+		return
+	}
+	start := time.Now()
+	err := t.call(b, recs)
+	c.stats.handler.observe(time.Since(start), 1)
+	if err != nil && !errors.Is(err, primitives.ErrSkip) {
+		b.out.Truncate(0)
+		t.failedBatch(refs, recs, err)
+		c.finished(b)
+		return
+	}
+	if err != nil {
+		c.stats.skipped.Add(int64(len(refs)))
+		b.out.Truncate(0)
+	}
+	b.in = append(b.in, refs...)
+	for range b.out.Records {
+		b.from = append(b.from, 0)
+	}
+	c.submit(b)
+}
+
+// call calls the handler for the records of a whole batch.
+func (t *task) call(b *batch, recs []primitives.Record) error {
+	c := t.c
+	c.stats.running.Add(1)
+	defer c.stats.running.Add(-1)
+	ctx := t.with(c.handlerCtx)
+	return guard(func() error {
+		if c.plain {
+			return c.spec.Handle(ctx, recs, &b.out)
+		}
+		return t.deliver(ctx, b, recs)
+	})
+}
+
+// failedBatch decides what happens to the records of a batch whose handler
+// returned an error. A *primitives.BatchError names the records that failed: the
+// others count as handled, without outputs. Any other error is that of all of them.
+func (t *task) failedBatch(refs []ref, recs []primitives.Record, err error) {
+	c := t.c
+	if c.handlerCtx.Err() != nil {
+		return
+	}
+	var named *primitives.BatchError
+	byIndex := errors.As(err, &named)
+	reasons := make([]error, len(refs))
+	for i := range reasons {
+		if !byIndex {
+			reasons[i] = err
+		}
+	}
+	if byIndex {
+		for _, f := range named.Failed {
+			if f.Index >= 0 && f.Index < len(reasons) {
+				reasons[f.Index] = f.Err
+			}
+		}
+	} else if primitives.IsPermanent(err) {
+		c.stop(&RecordError{c.spec.Name, refs[0].lane.part, recs[0].Offset, 1,
+			errors.Join(errors.New("a batch cannot be refused as a whole for good: return a *flow.BatchError that names the records"), err)})
+		return
+	}
+	again := map[*lane][]uint64{}
+	var delay time.Duration
+	for i, r := range refs {
+		if reasons[i] == nil {
+			c.succeeded(1)
+			r.lane.resolveNow(r.seq)
+			continue
+		}
+		attempt := int(recs[i].Attempt)
+		if c.retries(attempt, reasons[i]) && !primitives.IsPermanent(reasons[i]) {
+			c.stats.retried.Add(1)
+			again[r.lane] = append(again[r.lane], r.seq)
+			delay = max(delay, c.retryDelay(attempt, reasons[i]))
+			continue
+		}
+		if !c.giveUp(r, recs[i], attempt, reasons[i]) {
+			break
+		}
+	}
+	for l, seqs := range again {
+		c.log.Warn("trying a batch again", "partition", l.part.String(), "records", len(seqs), "in", delay, "error", err)
+		l.postpone(delay, c.spec.Retry.Park, seqs...)
+	}
+}
+
+// with returns a context that is cancelled with ctx and has the values that the
+// replica's Setup put into its own. It is kept for the next call.
+func (t *task) with(ctx context.Context) context.Context {
+	if len(t.c.spec.Setup) == 0 {
+		return ctx
+	}
+	if t.lent == nil || t.lent.Context != ctx {
+		t.lent = &replicaContext{ctx, t.replica.ctx}
+	}
+	return t.lent
+}
+
+// replicaContext is a lane's context with a replica's values.
+type replicaContext struct {
+	context.Context
+	values context.Context
+}
+
+// Value implements context.Context.
+func (c *replicaContext) Value(key any) any {
+	if v := c.Context.Value(key); v != nil {
+		return v
+	}
+	return c.values.Value(key)
+}

@@ -1,0 +1,365 @@
+package runtime
+
+import (
+	"context"
+	"sync"
+	"time"
+
+	"github.com/flowkit-go/flow/primitives"
+)
+
+type laneState uint8
+
+const (
+	laneRunning  laneState = iota
+	laneDraining           // no new records are started; running ones finish
+	laneReleased           // given up; late results are discarded
+)
+
+func (s laneState) String() string {
+	switch s {
+	case laneDraining:
+		return "draining"
+	case laneReleased:
+		return "released"
+	}
+	return "running"
+}
+
+// lane holds one partition while this process has it. It puts locks, waiting
+// and the order of writes around a tracker.
+//
+// Lock order: lane.mu, then workQueue.mu. Neither is held while user code, a
+// reader or a writer runs.
+type lane struct {
+	c    *consumer
+	part primitives.Partition
+
+	// ctx is what handlers of this lane's records get. It is cancelled with a
+	// cause when the partition is lost or the drain's patience is over.
+	ctx    context.Context
+	cancel context.CancelCauseFunc
+
+	mu      sync.Mutex
+	room    sync.Cond // signalled when Push may go on or must give up
+	t       tracker
+	state   laneState
+	queued  bool // in the work queue
+	turns   int  // turns under way: at most one where records are sequential
+	full    bool // Push waits for the low water mark
+	blocked bool // a record waits for its next attempt, and the lane with it
+
+	// By partition at most one batch of outputs is being written, so that a
+	// failed one can be written again before those that follow it.
+	writing *batch
+	pending *batch
+
+	active    int // turns and batches that are not finished
+	idle      chan struct{}
+	committed int64 // what the source has confirmed
+	sent      int64 // highest position given to Commit: it never goes backwards
+
+	progress  int64 // when head last moved or work began, unix nanoseconds
+	stallSeen bool
+}
+
+func newLane(c *consumer, p primitives.Partition, start int64) *lane {
+	l := &lane{
+		c: c, part: p,
+		t:         newTracker(&p, c.spec.Order, c.spec.Buffer.Records, start),
+		committed: start,
+		sent:      start,
+		progress:  time.Now().UnixNano(),
+	}
+	l.room.L = &l.mu
+	l.ctx, l.cancel = context.WithCancelCause(c.handlerCtx)
+	return l
+}
+
+// Push implements primitives.Lane. It stops accepting at 80 % of the buffer and
+// goes on at 40 %, so that reader and tasks take turns in bursts.
+func (l *lane) Push(ctx context.Context, burst []primitives.Record) (int, error) {
+	taken := 0
+	for {
+		l.mu.Lock()
+		if err := l.waitRoom(ctx); err != nil {
+			l.mu.Unlock()
+			return taken, err
+		}
+		n := min(len(burst)-taken, l.t.free())
+		n = l.c.budget.fit(burst[taken : taken+n])
+		if l.t.undone == 0 && n > 0 {
+			l.progress = time.Now().UnixNano()
+		}
+		l.c.budget.add(l.t.push(burst[taken:taken+n], time.Now().UnixNano()))
+		taken += n
+		l.schedule()
+		l.mu.Unlock()
+		if taken > 0 {
+			l.c.readOK()
+		}
+		if taken == len(burst) {
+			return taken, nil
+		}
+	}
+}
+
+// waitRoom waits, with mu held, until at least one record fits. The tracker's
+// water marks and the processor's byte budget decide; a lane that holds nothing
+// may always take one record, so that no lane starves another.
+func (l *lane) waitRoom(ctx context.Context) error {
+	stop := func() bool { return true }
+	defer func() { stop() }()
+	armed := false
+	for {
+		switch {
+		case l.state == laneReleased:
+			return primitives.ErrReleased
+		case l.state == laneDraining || l.c.draining.Load():
+			return primitives.ErrDraining
+		case ctx.Err() != nil:
+			return ctx.Err()
+		}
+		if l.hasRoom() {
+			return nil
+		}
+		if !armed {
+			armed = true
+			stop = context.AfterFunc(ctx, l.wake)
+		}
+		l.room.Wait()
+	}
+}
+
+const (
+	highWater = 80 // percent of the buffer at which fetching stops
+	lowWater  = 40 // and at which it goes on
+)
+
+func (l *lane) hasRoom() bool {
+	held := int(l.t.tail - l.t.head)
+	if l.full && held*100 <= l.t.limit*lowWater {
+		l.full = false
+	}
+	if !l.full && held > 0 && held*100 >= l.t.limit*highWater {
+		l.full = true
+	}
+	if l.full {
+		return false
+	}
+	return l.t.undone == 0 || !l.c.budget.exceeded()
+}
+
+// wake makes a waiting Push look again.
+func (l *lane) wake() {
+	l.mu.Lock()
+	l.room.Broadcast()
+	l.mu.Unlock()
+}
+
+// Advance implements primitives.Lane.
+func (l *lane) Advance(next int64) {
+	l.mu.Lock()
+	if l.state != laneReleased {
+		l.t.advance(next)
+	}
+	l.mu.Unlock()
+}
+
+// Free implements primitives.Lane.
+func (l *lane) Free() int {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	if l.state != laneRunning || l.c.draining.Load() || !l.hasRoom() {
+		return 0
+	}
+	return l.t.free()
+}
+
+// WaitFree implements primitives.Lane.
+func (l *lane) WaitFree(ctx context.Context) (int, error) {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	if err := l.waitRoom(ctx); err != nil {
+		return 0, err
+	}
+	return l.t.free(), nil
+}
+
+// schedule puts the lane in the work queue when there is something to do. mu is held.
+func (l *lane) schedule() {
+	if !l.queued && l.runnable() {
+		l.queued = true
+		l.c.queue.add(l)
+	}
+}
+
+func (l *lane) runnable() bool {
+	if l.state == laneReleased {
+		return false
+	}
+	if l.pending != nil && l.writing == nil {
+		return true
+	}
+	return l.startable() > 0
+}
+
+// startable is the number of records that a turn could take now. mu is held.
+func (l *lane) startable() int {
+	if l.state != laneRunning || l.blocked || l.c.stopped.Load() || l.c.draining.Load() {
+		return 0
+	}
+	if l.c.spec.Order == ByPartition && (l.turns > 0 || l.pending.size() > maxPending) {
+		return 0
+	}
+	return l.t.startable()
+}
+
+// maxPending is the number of bytes of outputs that a lane collects behind a
+// batch that is being written before it stops handling further records.
+const maxPending = 1 << 20
+
+// begin starts a turn: it takes up to n records into dst. When a batch of
+// outputs waits to be written, it is returned too, and marked as being written.
+func (l *lane) begin(dst []uint64, n int) (seqs []uint64, flush *batch) {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	l.queued = false
+	if l.pending != nil && l.writing == nil && l.state != laneReleased {
+		flush, l.writing, l.pending = l.pending, l.pending, nil
+	}
+	if k := l.startable(); k > 0 {
+		if l.c.spec.Order != ByPartition {
+			// leave some for the other tasks
+			n = min(n, max(1, k/max(1, l.c.queue.idleTasks()+1)))
+		}
+		seqs = l.t.take(dst, n)
+		l.turns++
+		l.active++
+	}
+	l.schedule()
+	return seqs, flush
+}
+
+// end finishes a turn; rest was taken and not handled.
+func (l *lane) end(rest []uint64) {
+	l.mu.Lock()
+	if l.state != laneReleased {
+		l.t.untake(rest)
+	}
+	l.turns--
+	l.finish()
+	l.schedule()
+	l.mu.Unlock()
+}
+
+// finish counts down what is under way. mu is held.
+func (l *lane) finish() {
+	l.active--
+	if l.active == 0 && l.idle != nil {
+		close(l.idle)
+		l.idle = nil
+	}
+}
+
+// quiet returns a channel that is closed when no turn or batch is under way.
+func (l *lane) quiet() <-chan struct{} {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	if l.active == 0 {
+		return closedChan
+	}
+	if l.idle == nil {
+		l.idle = make(chan struct{})
+	}
+	return l.idle
+}
+
+var closedChan = func() chan struct{} { c := make(chan struct{}); close(c); return c }()
+
+// resolve marks records as done. It reports whether other lanes may go on
+// because bytes of the budget became free. mu is held.
+func (l *lane) resolve(seqs []uint64) (wakeOthers bool) {
+	if l.state == laneReleased {
+		return false
+	}
+	freed, head := 0, l.t.head
+	for _, seq := range seqs {
+		freed += l.t.resolve(seq)
+	}
+	if l.t.head != head {
+		l.progress = time.Now().UnixNano()
+		l.c.committer.note(l)
+		l.room.Broadcast()
+	} else if len(l.t.leases) > 0 {
+		l.c.committer.note(l)
+	}
+	if l.t.undone == 0 {
+		l.c.lanesChanged()
+	}
+	return l.c.budget.free(freed)
+}
+
+// resolveNow is resolve for callers that do not hold mu.
+func (l *lane) resolveNow(seqs ...uint64) {
+	l.mu.Lock()
+	wakeOthers := l.resolve(seqs)
+	l.schedule()
+	l.mu.Unlock()
+	if wakeOthers {
+		l.c.wakeLanes()
+	}
+}
+
+// postpone makes records wait d for their next attempt. Where records are
+// sequential the lane waits with them, unless park is set.
+func (l *lane) postpone(d time.Duration, park bool, seqs ...uint64) {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	if l.state == laneReleased {
+		return
+	}
+	for _, seq := range seqs {
+		l.t.delay(seq)
+	}
+	if l.c.spec.Order == ByPartition && !park {
+		l.blocked = true
+	}
+	l.c.timers.after(d, func() {
+		l.mu.Lock()
+		defer l.mu.Unlock()
+		for i := len(seqs) - 1; i >= 0; i-- {
+			l.t.again(seqs[i])
+		}
+		l.blocked = false
+		l.schedule()
+	})
+}
+
+// record returns the record with that number and its attempt. It stays valid
+// until the record is resolved.
+func (l *lane) record(seq uint64) (*primitives.Record, int) {
+	at := seq & l.t.mask
+	return &l.t.recs[at], int(l.t.slots[at].attempt)
+}
+
+// release gives the lane up; late results of it are discarded from now on. It
+// returns the leases of records that are not resolved.
+func (l *lane) release(cause error) (leases []any) {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	if l.state == laneReleased {
+		return nil
+	}
+	l.state = laneReleased
+	for seq := l.t.head; seq < l.t.tail; seq++ {
+		at := seq & l.t.mask
+		if l.t.slots[at].state != slotDone && l.t.recs[at].Lease != nil {
+			leases = append(leases, l.t.recs[at].Lease)
+		}
+	}
+	l.c.budget.free(l.t.bytes)
+	l.cancel(cause)
+	l.room.Broadcast()
+	return leases
+}

@@ -1,0 +1,150 @@
+package runtime
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"runtime/debug"
+	"sync"
+	"sync/atomic"
+)
+
+// pool is the replicas of one processor: each has its own Setup and Teardown and
+// a number of tasks. It can be resized while it runs: a retired replica's tasks
+// finish the record that they are at and give the rest of their turn back.
+type pool struct {
+	spec Processor
+	work func(*replica) // what each task does until the replica is retired
+	wake func()         // makes idle tasks look whether they are
+
+	resizing chan struct{} // holds one token: one Resize at a time
+
+	mu   sync.Mutex // guards what follows
+	live []*replica
+	want int
+	errs []error        // of Teardown
+	gone sync.WaitGroup // replicas that are not torn down yet
+}
+
+func newPool(spec Processor, work func(*replica), wake func()) *pool {
+	return &pool{spec: spec, work: work, wake: wake, resizing: make(chan struct{}, 1)}
+}
+
+type replica struct {
+	id      int
+	ctx     context.Context // with what Setup put there
+	retired atomic.Bool
+	tasks   sync.WaitGroup
+}
+
+// Replicas implements autoscale.Pool.
+func (p *pool) Replicas() int {
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	return p.want
+}
+
+// Resize implements autoscale.Pool.
+func (p *pool) Resize(n int) error {
+	if n < 0 {
+		return fmt.Errorf("resize to %d replicas: want at least 0", n)
+	}
+	p.resizing <- struct{}{}
+	defer func() { <-p.resizing }()
+	p.mu.Lock()
+	p.want = n
+	retire := p.live[min(n, len(p.live)):]
+	p.live = p.live[:len(p.live)-len(retire)]
+	for _, r := range retire {
+		r.retired.Store(true)
+	}
+	have := len(p.live)
+	p.mu.Unlock()
+	if len(retire) > 0 {
+		p.wake()
+	}
+	for id := have; id < n; id++ {
+		if err := p.start(id); err != nil {
+			p.mu.Lock()
+			p.want = len(p.live)
+			p.mu.Unlock()
+			return err
+		}
+	}
+	return nil
+}
+
+// start runs Setup and then the tasks of a new replica.
+func (p *pool) start(id int) error {
+	r := &replica{id: id, ctx: context.Background()}
+	for i, setup := range p.spec.Setup {
+		err := guard(func() error {
+			ctx, err := setup(r.ctx)
+			if ctx != nil {
+				r.ctx = ctx
+			}
+			return err
+		})
+		if err != nil {
+			err = fmt.Errorf("setup of replica %d: %w", id, err)
+			// those that ran before it have something to give back
+			return errors.Join(err, p.teardown(r, min(i, len(p.spec.Teardown))))
+		}
+	}
+	p.gone.Add(1)
+	for range p.spec.ConcurrentTasks {
+		r.tasks.Go(func() { p.work(r) })
+	}
+	p.mu.Lock()
+	p.live = append(p.live, r)
+	p.mu.Unlock()
+	go func() {
+		defer p.gone.Done()
+		r.tasks.Wait()
+		if err := p.teardown(r, len(p.spec.Teardown)); err != nil {
+			p.mu.Lock()
+			p.errs = append(p.errs, err)
+			p.mu.Unlock()
+		}
+	}()
+	return nil
+}
+
+// teardown runs the first n Teardown functions in reverse order.
+func (p *pool) teardown(r *replica, n int) error {
+	var errs []error
+	for i := n - 1; i >= 0; i-- {
+		if err := guard(func() error { return p.spec.Teardown[i](r.ctx) }); err != nil {
+			errs = append(errs, fmt.Errorf("teardown of replica %d: %w", r.id, err))
+		}
+	}
+	return errors.Join(errs...)
+}
+
+// stop retires all replicas and waits, bounded by ctx, until they are torn down.
+func (p *pool) stop(ctx context.Context) error {
+	err := p.Resize(0)
+	down := make(chan struct{})
+	go func() {
+		p.gone.Wait()
+		close(down)
+	}()
+	select {
+	case <-down:
+	case <-ctx.Done():
+		return errors.Join(err, errors.New("a replica did not end: a handler takes no notice of its cancelled context"))
+	}
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	return errors.Join(append([]error{err}, p.errs...)...)
+}
+
+// guard calls user code and turns a panic into an error.
+func guard(f func() error) (err error) {
+	defer func() {
+		if p := recover(); p != nil {
+			err = &PanicError{Value: p, Stack: debug.Stack()}
+		}
+	}()
+	return f()
+}

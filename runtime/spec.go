@@ -1,0 +1,109 @@
+package runtime
+
+import (
+	"context"
+	"log/slog"
+	"time"
+
+	"github.com/flowkit-go/flow/autoscale"
+	"github.com/flowkit-go/flow/primitives"
+)
+
+// A Handler turns the records of one call into outputs: it decodes, calls the
+// user's function and encodes. It gets one record, or those of one batch. An
+// error means that none of the outputs it added counts.
+type Handler func(ctx context.Context, in []primitives.Record, out *primitives.Outputs) error
+
+// A Source is a primitives.Source without its type.
+type Source struct {
+	Name    string
+	Open    func(context.Context, *primitives.Env) (primitives.Reader, error)
+	Bounded bool
+}
+
+// A Sink is a primitives.Sink without its type. The zero Sink has no outputs.
+type Sink struct {
+	Name string
+	Open func(context.Context, *primitives.Env) (primitives.Writer, error)
+}
+
+// Consumer describes one consumer: what to read, what to do, what to write, and how.
+type Consumer struct {
+	Name   string
+	At     string // where it was registered, file:line
+	Source Source
+	Sink   Sink
+	Handle Handler
+
+	// Decode tells whether a single record can be decoded; set for batches only,
+	// so that one bad record does not spoil the others.
+	Decode func(primitives.Record) error
+	Batch  Batch
+
+	Order       Order
+	Retry       Retry
+	DeadLetter  Sink // zero: none
+	SkipFailed  bool
+	SkipInvalid bool
+	Timeout     time.Duration // of one call of the handler; 0 none
+	Commit      CommitPolicy
+	Buffer      Buffer
+	StallAfter  time.Duration
+	Middleware  []Middleware
+	Streams     bool // the outputs of one record may be too many to hold: they are written in parts
+	Processor
+}
+
+// Processor is what all three kinds of processors have in common.
+type Processor struct {
+	Replicas        autoscale.Limits
+	ConcurrentTasks int
+	NumCPUs         float64
+	LogLevel        slog.Level
+
+	// Setup runs once when a replica starts, before its first record. Handlers of
+	// the replica see the values of the context that it returns. Its error stops
+	// the flow. Teardown runs once, with that context, when the replica has ended.
+	Setup    []func(context.Context) (context.Context, error)
+	Teardown []func(context.Context) error
+}
+
+// Batch says how records are joined into batches for the handler. The zero value is none.
+type Batch struct {
+	Size  int                          // weight of a full batch; 0 means no batches
+	Wait  time.Duration                // age of its first record at which a batch is handled though not full
+	Weigh func(*primitives.Record) int // weight of one record; nil counts 1 each
+}
+
+// Retry says what happens to a record whose handler or write failed.
+type Retry struct {
+	Attempts int // in all, 1 means no second attempt
+	Backoff  Backoff
+	Park     bool // by partition: go on with the next records meanwhile, out of order
+}
+
+// CommitPolicy says when progress is committed: when either limit is reached.
+type CommitPolicy struct {
+	Every   time.Duration
+	Records int // of one partition; 0 no limit
+}
+
+// Buffer bounds what a processor holds.
+type Buffer struct {
+	Records int // unresolved records per partition
+	Bytes   int // of unresolved records over all partitions
+}
+
+// A Delivery is what middleware sees of one record or batch.
+type Delivery struct {
+	Processor string
+	Records   []primitives.Record // one, or those of a batch
+	Outputs   *primitives.Outputs // what the handler returned, encoded, after Next
+}
+
+// Next goes on to the next middleware or the handler.
+type Next func(ctx context.Context, d *Delivery) error
+
+// Middleware wraps the handling of every record: decode, handler and encode. It
+// may act before and after, change the context, or answer with an outcome itself.
+type Middleware func(Next) Next

@@ -1,0 +1,220 @@
+package runtime
+
+import (
+	"context"
+	"errors"
+	"runtime/debug"
+	"sync/atomic"
+	"time"
+
+	"github.com/flowkit-go/flow/primitives"
+)
+
+// task is one of a replica's goroutines. It takes turns at lanes.
+type task struct {
+	c       *consumer
+	replica *replica
+	retired *atomic.Bool
+
+	seqs     []uint64
+	delivery Delivery
+	lent     *replicaContext // the context of the last call, when Setup makes one
+	at       int             // index of the record being handled, for the panic's report
+	mark     int             // outputs before it
+}
+
+// work is what each task of a replica does.
+func (c *consumer) work(r *replica) {
+	t := &task{c: c, replica: r, retired: &r.retired}
+	if c.spec.Batch.Size > 0 {
+		t.loopBatches()
+		return
+	}
+	t.loop()
+}
+
+// loop works until the replica is retired or the queue is closed.
+func (t *task) loop() {
+	for {
+		l, b := t.c.queue.next(t.retired)
+		switch {
+		case b != nil:
+			t.c.attend(b)
+		case l != nil:
+			t.turn(l)
+		default:
+			return
+		}
+	}
+}
+
+// view is a lane's ring as it was when a turn began. A ring that grows meanwhile
+// leaves the old one as it is.
+type view struct {
+	recs  []primitives.Record
+	slots []slot
+	mask  uint64
+}
+
+func (l *lane) view() view {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	return view{l.t.recs, l.t.slots, l.t.mask}
+}
+
+// turn handles some records of one lane. It ends when they are done, when its
+// time is over so that other lanes get theirs, or at a record that failed.
+func (t *task) turn(l *lane) {
+	c := t.c
+	seqs, flush := l.begin(t.seqs[:0], c.pace.records())
+	t.seqs = seqs
+	if flush != nil {
+		c.write(flush)
+	}
+	if len(seqs) == 0 {
+		return
+	}
+	v := l.view()
+	if c.spec.Streams {
+		l.end(seqs[t.turnStream(l, v, seqs):])
+		return
+	}
+	b := l.batch()
+	start := time.Now()
+	last := start
+	i := 0
+	for i < len(seqs) && !t.stopping(l) {
+		n, err := t.handle(l, v, b, seqs[i:min(i+c.pace.chunk(), len(seqs))])
+		now := time.Now()
+		if n > 0 {
+			c.stats.handler.observe(now.Sub(last)/time.Duration(n), n)
+		}
+		i += n
+		if err != nil {
+			seq := seqs[i]
+			i++
+			c.stats.handler.observe(now.Sub(last), 1)
+			c.submit(b)
+			b = c.newBatch()
+			if !t.failed(ref{l, seq}, v, err) {
+				break
+			}
+		}
+		if last = now; now.Sub(start) > turnTime {
+			break
+		}
+	}
+	c.pace.learn(i, last.Sub(start))
+	c.submit(b)
+	l.end(seqs[i:])
+}
+
+// turnTime is how long a turn may take before the next lane gets one.
+const turnTime = time.Millisecond
+
+// stopping reports whether no further record should be started.
+func (t *task) stopping(l *lane) bool {
+	return t.retired.Load() || t.c.draining.Load() || t.c.stopped.Load() || l.ctx.Err() != nil
+}
+
+// batch returns what a turn should add its outputs to: what waits in the lane
+// already, or a new one.
+func (l *lane) batch() *batch {
+	l.mu.Lock()
+	b := l.pending
+	l.pending = nil
+	l.mu.Unlock()
+	if b != nil {
+		return b
+	}
+	return l.c.newBatch()
+}
+
+// handle calls the handler for records of one lane and adds their outputs to b.
+// It stops at the first error, with the number of records before it.
+func (t *task) handle(l *lane, v view, b *batch, seqs []uint64) (n int, err error) {
+	c := t.c
+	t.at, t.mark = 0, len(b.out.Records)
+	defer func() {
+		if p := recover(); p != nil {
+			b.out.Truncate(t.mark)
+			n, err = t.at, &PanicError{Value: p, Stack: debug.Stack()}
+		}
+	}()
+	c.stats.running.Add(1)
+	defer c.stats.running.Add(-1)
+	ctx := t.with(l.ctx)
+	for k, seq := range seqs {
+		t.at, t.mark = k, len(b.out.Records)
+		at := seq & v.mask
+		recs := v.recs[at : at+1 : at+1]
+		recs[0].Attempt = v.slots[at].attempt
+		if c.plain {
+			err = c.spec.Handle(ctx, recs, &b.out)
+		} else {
+			err = t.deliver(ctx, b, recs)
+		}
+		if err != nil {
+			b.out.Truncate(t.mark)
+			if !errors.Is(err, primitives.ErrSkip) {
+				return k, err
+			}
+			c.stats.skipped.Add(1)
+		}
+		b.add(ref{l, seq}, t.mark)
+		if k+1 < len(seqs) && t.stopping(l) {
+			return k + 1, nil
+		}
+	}
+	return len(seqs), nil
+}
+
+// deliver is one call of the handler with everything that costs: middleware and
+// a time limit.
+func (t *task) deliver(ctx context.Context, b *batch, recs []primitives.Record) error {
+	c := t.c
+	if c.spec.Timeout > 0 {
+		var cancel context.CancelFunc
+		ctx, cancel = context.WithTimeoutCause(ctx, c.spec.Timeout, ErrHandlerTimeout)
+		defer cancel()
+	}
+	t.delivery = Delivery{Processor: c.spec.Name, Records: recs, Outputs: &b.out}
+	err := c.chain(ctx, &t.delivery)
+	if c.spec.Timeout > 0 && context.Cause(ctx) == ErrHandlerTimeout && !errors.Is(err, ErrHandlerTimeout) {
+		// also when the handler took no notice of the limit and returned nil
+		err = errors.Join(ErrHandlerTimeout, err)
+	}
+	return err
+}
+
+// turnStream handles records whose outputs may be too many to hold: each record
+// is written by the task itself, in parts, before the next one starts. It returns
+// the number of records that it has dealt with.
+func (t *task) turnStream(l *lane, v view, seqs []uint64) int {
+	c := t.c
+	for i, seq := range seqs {
+		if t.stopping(l) {
+			return i
+		}
+		b := c.newBatch()
+		b.out.Flush = func() error {
+			err := c.writeAndWait(c.writer, b.out.Records)
+			b.out.Reset()
+			return err
+		}
+		start := time.Now()
+		_, err := t.handle(l, v, b, seqs[i:i+1])
+		if err == nil && len(b.out.Records) > 0 {
+			err = b.out.Flush()
+		}
+		c.stats.handler.observe(time.Since(start), 1)
+		b.recycle()
+		if err == nil {
+			c.succeeded(1)
+			l.resolveNow(seq)
+		} else if !t.failed(ref{l, seq}, v, err) {
+			return i + 1
+		}
+	}
+	return len(seqs)
+}
