@@ -10,6 +10,7 @@ type Codec[T any] interface {
 	Decode(data []byte) (T, error)
 
 	// Append appends the encoded form of v to dst and returns the extended slice.
+	// After an error the result is not used.
 	Append(dst []byte, v T) ([]byte, error)
 }
 
@@ -55,54 +56,42 @@ func (e *EncodeError) Permanent() bool { return true }
 
 // DecoderOf returns the Decoder of a source whose payload is encoded with c. A
 // nil c means the codec that CodecFor chooses. When T is Record, the record
-// itself is the value.
+// itself is the value. It errs when T cannot be carried.
 func DecoderOf[T any](c Codec[T]) (Decoder[T], error) {
-	var zero T
-	if _, ok := any(zero).(Record); ok && c == nil {
-		return func(recs []Record) (v T, err error) {
-			*any(&v).(*Record) = recs[0]
-			return v, nil
-		}, nil
-	}
 	if c == nil {
-		var err error
-		if c, err = CodecFor[T](); err != nil {
-			return nil, err
+		if d, ok := any(Decoder[Record](decodeRecord)).(Decoder[T]); ok {
+			return d, nil
 		}
+	}
+	c, err := usable(c)
+	if err != nil {
+		return nil, err
 	}
 	return func(recs []Record) (T, error) { return c.Decode(recs[0].Value) }, nil
 }
 
 // EncoderOf returns the Encoder of a sink that writes one record per value, with
 // the value encoded by c and the key made by key. A nil c means the codec that
-// CodecFor chooses, a nil key no keys. When T is Record, it is written as it is.
+// CodecFor chooses, a nil key no keys. When T is Record, it is written as it is;
+// when T is []byte, the record holds that very slice, not a copy. It errs when T
+// cannot be carried.
 func EncoderOf[T any](c Codec[T], key func(T) string) (Encoder[T], error) {
-	var zero T
-	if _, ok := any(zero).(Record); ok && c == nil {
-		return func(v T, out *Outputs) error {
-			r := *any(&v).(*Record)
-			if key != nil {
-				r.Key = out.Take(append(out.Buffer(), key(v)...))
-			}
-			out.Add(Record{Key: r.Key, Value: r.Value, Headers: r.Headers, Time: r.Time})
-			return nil
-		}, nil
-	}
-	if _, ok := any(zero).([]byte); ok && c == nil && key == nil {
-		return func(v T, out *Outputs) error {
-			out.AddValue(*any(&v).(*[]byte))
-			return nil
-		}, nil
-	}
 	if c == nil {
-		var err error
-		if c, err = CodecFor[T](); err != nil {
-			return nil, err
+		// The types are compared here, once: a conversion per value would have to
+		// go through an interface.
+		switch key := any(key).(type) {
+		case func(Record) string:
+			return any(Encoder[Record](recordEncoder(key))).(Encoder[T]), nil
+		case func([]byte) string:
+			return any(Encoder[[]byte](bytesEncoder(key))).(Encoder[T]), nil
 		}
 	}
+	c, err := usable(c)
+	if err != nil {
+		return nil, err
+	}
 	return func(v T, out *Outputs) error {
-		buf := out.Buffer()
-		value, err := c.Append(buf, v)
+		value, err := c.Append(out.Buffer(), v)
 		if err != nil {
 			return err
 		}
@@ -111,7 +100,35 @@ func EncoderOf[T any](c Codec[T], key func(T) string) (Encoder[T], error) {
 			out.AddValue(value)
 			return nil
 		}
-		out.Add(Record{Key: out.Take(append(out.Buffer(), key(v)...)), Value: value})
+		out.Add(Record{Key: takeKey(out, key(v)), Value: value})
 		return nil
 	}, nil
 }
+
+func decodeRecord(recs []Record) (Record, error) { return recs[0], nil }
+
+func recordEncoder(key func(Record) string) Encoder[Record] {
+	return func(r Record, out *Outputs) error {
+		if key != nil {
+			r.Key = takeKey(out, key(r))
+		}
+		// What only a source sets (offset, attempt, lease) is not part of an output.
+		out.Add(Record{Key: r.Key, Value: r.Value, Headers: r.Headers, Time: r.Time})
+		return nil
+	}
+}
+
+func bytesEncoder(key func([]byte) string) Encoder[[]byte] {
+	if key == nil {
+		return func(v []byte, out *Outputs) error {
+			out.AddValue(v)
+			return nil
+		}
+	}
+	return func(v []byte, out *Outputs) error {
+		out.Add(Record{Key: takeKey(out, key(v)), Value: v})
+		return nil
+	}
+}
+
+func takeKey(out *Outputs, key string) []byte { return out.Take(append(out.Buffer(), key...)) }
