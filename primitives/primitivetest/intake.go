@@ -219,11 +219,23 @@ func (in *Intake) Wait(ctx context.Context, ok func() bool) error {
 // order of each lane. It returns the context's error when there are none until
 // ctx ends.
 func (in *Intake) Take(ctx context.Context, limit int) ([]Delivery, error) {
+	return in.take(ctx, limit, func(*Lane) bool { return true })
+}
+
+// Take does what Intake.Take does, for one lane.
+func (l *Lane) Take(ctx context.Context, limit int) ([]Delivery, error) {
+	return l.in.take(ctx, limit, func(other *Lane) bool { return other == l })
+}
+
+func (in *Intake) take(ctx context.Context, limit int, from func(*Lane) bool) ([]Delivery, error) {
 	var out []Delivery
 	err := in.Wait(ctx, func() bool {
 		in.mu.Lock()
 		defer in.mu.Unlock()
 		for _, l := range in.lanes {
+			if !from(l) {
+				continue
+			}
 			n := min(len(l.queue), limit-len(out))
 			out = append(out, l.queue[:n]...)
 			l.taken = append(l.taken, l.queue[:n]...)
