@@ -4,6 +4,7 @@ import (
 	"bytes"
 	stdjson "encoding/json"
 	"errors"
+	"math"
 	"math/big"
 	"net/netip"
 	"reflect"
@@ -223,6 +224,35 @@ func FuzzJSONDecode(f *testing.F) {
 		same[*string](t, bytes.Clone(data))
 		same[tree](t, bytes.Clone(data))
 		same[stdjson.RawMessage](t, bytes.Clone(data))
+	})
+}
+
+func FuzzJSONEncode(f *testing.F) {
+	for _, s := range jsonSeeds {
+		f.Add(s, int64(len(s)), 1.0/float64(len(s)))
+	}
+	f.Add("<&>\u2028\xff\x00\x7f\ufffd", int64(math.MinInt64), math.NaN())
+	f.Add("", int64(math.MaxInt64), math.Inf(-1))
+	f.Fuzz(func(t *testing.T, s string, n int64, x float64) {
+		sameBytes(t, JSON[string](), s)
+		sameBytes(t, JSON[float64](), x)
+		sameBytes(t, JSON[kelvin](), kelvin{x})
+		sameBytes(t, JSON[stdjson.RawMessage](), stdjson.RawMessage(s))
+		sameBytes(t, JSON[stdjson.Number](), stdjson.Number(s))
+		if math.IsNaN(x) || math.IsInf(x, 0) || math.IsInf(float64(float32(x)), 0) {
+			return // these are errors, and would hide the rest
+		}
+		var raw stdjson.RawMessage
+		if stdjson.Valid([]byte(s)) {
+			raw = stdjson.RawMessage(s)
+		}
+		sameBytes(t, JSON[everything](), everything{
+			Str: s, PStr: &s, Strs: []string{s}, Bytes: []byte(s), Int64: n, Uint64: uint64(n), PInt: new(int(n)), F64: x, F32: float32(x),
+			Map: map[string]int{s: int(n), "": 1}, IntMap: map[int]string{int(n): s, 1: "a", -1: "b", 10: "c"}, Any: map[string]any{s: x, "s": s},
+			Time: time.Unix(n%1e9, n%1e9).UTC(), Dur: time.Duration(n), RawMsg: raw,
+			Level: level(n), Kelvin: kelvin{x}, QInt: int(n), QFloat: x, QStr: s, Leaves: []leaf{{A: s, C: &x}}, PLeaves: []*leaf{nil, {K: s}},
+			Tree: &tree{Kids: []tree{{V: 1}}, M: map[string]*tree{s: nil}}, PEmbedded: &PEmbedded{s},
+		})
 	})
 }
 
