@@ -103,6 +103,8 @@ func literal(v any) string {
 		return strconv.FormatInt(x, 10)
 	case float64:
 		return strconv.FormatFloat(x, 'e', -1, 64)
+	case []byte:
+		return fmt.Sprintf("x'%x'", x)
 	default:
 		return "'" + strings.ReplaceAll(fmt.Sprint(x), "'", "''") + "'"
 	}

@@ -69,7 +69,9 @@ func storageOf(t reflect.Type) (st storage, nullable bool, err error) {
 		}
 	case reflect.Array:
 		if t.Elem().Kind() == reflect.Uint8 {
-			return byteArrayStorage, false, nil
+			st := byteArrayStorage
+			st.zero = make([]byte, t.Len())
+			return st, false, nil
 		}
 	}
 	if err := checkJSON(t, nil); err != nil {
@@ -244,6 +246,8 @@ var bytesStorage = storage{
 			v.SetBytes(x)
 		case string:
 			v.SetBytes([]byte(x))
+		case nil:
+			v.SetZero()
 		default:
 			return mismatch(v, src)
 		}
