@@ -2,6 +2,7 @@ package memory_test
 
 import (
 	"testing"
+	"time"
 
 	"github.com/flowkit-go/flow/primitives"
 	"github.com/flowkit-go/flow/primitives/memory"
@@ -37,5 +38,63 @@ func TestTopicConformance(t *testing.T) {
 				},
 			})
 		})
+	}
+}
+
+func TestQueueConformance(t *testing.T) {
+	for _, tt := range []struct {
+		name  string
+		queue memory.Queue[primitives.Record]
+	}{
+		{"Plain", memory.Queue[primitives.Record]{}},
+		{"SmallBursts", memory.Queue[primitives.Record]{Burst: 3, Async: 2}},
+		{"StopAtEnd", memory.Queue[primitives.Record]{StopAtEnd: true}},
+	} {
+		t.Run(tt.name, func(t *testing.T) {
+			primitivetest.Run(t, primitivetest.Config{
+				Features: primitivetest.Features{
+					Ordered: true, Binary: true, Keys: true, Headers: true, Time: true, Redelivery: true, Commits: true,
+					Leases: true, Attempts: true, Backlog: true, Groups: !tt.queue.StopAtEnd, Bounded: tt.queue.StopAtEnd,
+				},
+				New: func(testing.TB) primitivetest.Ends {
+					q := tt.queue
+					q.Broker, q.Name, q.Visibility = memory.NewBroker(), "q", 200*time.Millisecond
+					return primitivetest.Ends{Source: q, Sink: q}
+				},
+			})
+		})
+	}
+}
+
+func TestCounterTakesWhatReplayGives(t *testing.T) {
+	sink := &memory.Counter[primitives.Record]{}
+	src := memory.Replay[primitives.Record]{Records: values(10), Count: 1234, Partitions: 2, Burst: 7}
+	in := primitivetest.NewIntake(5000)
+	r, err := src.OpenSource(t.Context(), nil)
+	if err != nil {
+		t.Fatal(err)
+	}
+	if err := r.Run(t.Context(), in); err != nil {
+		t.Fatal(err)
+	}
+	w, err := sink.OpenSink(t.Context(), nil)
+	if err != nil {
+		t.Fatal(err)
+	}
+	for _, d := range take(t, in, 2*1234) {
+		if want := string(values(10)[d.Record.Offset%10].Value); string(d.Record.Value) != want {
+			t.Fatalf("record %d is %q, want %q", d.Record.Offset, d.Record.Value, want)
+		}
+		w.Write(t.Context(), []primitives.Record{d.Record}, func(err error) {
+			if err != nil {
+				t.Error(err)
+			}
+		})
+	}
+	if err := in.Check(); err != nil {
+		t.Error(err)
+	}
+	if n, size := sink.Records(), sink.Bytes(); n != 2468 || size != 2468 {
+		t.Errorf("counted %d records and %d bytes, want 2468 and 2468", n, size)
 	}
 }

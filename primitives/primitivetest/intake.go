@@ -249,6 +249,18 @@ func (in *Intake) take(ctx context.Context, limit int, from func(*Lane) bool) ([
 	return out, err
 }
 
+// deliveries returns everything that was pushed.
+func (in *Intake) deliveries() []Delivery {
+	in.mu.Lock()
+	defer in.mu.Unlock()
+	var out []Delivery
+	for _, l := range in.lanes {
+		out = append(out, l.taken...)
+		out = append(out, l.queue...)
+	}
+	return out
+}
+
 // Check says what the Reader did that a runtime cannot live with: a lane
 // assigned twice, offsets that do not grow, bytes that changed after Push.
 func (in *Intake) Check() error {

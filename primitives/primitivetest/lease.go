@@ -35,7 +35,7 @@ func (s *session) attempt(d Delivery, n int32) {
 func checkLeaseRelease(h *harness) {
 	want := h.records(0, 4)
 	h.feed(want...)
-	s := h.read(100)
+	s := h.readOnly(100)
 	l := s.leaser()
 	ds := s.take(len(want))
 	for _, d := range ds {
@@ -67,7 +67,7 @@ func checkLeaseRelease(h *harness) {
 // delivered again, and the record can still be committed.
 func checkLeaseExtend(h *harness) {
 	h.feed(h.records(0, 3)...)
-	s := h.read(100)
+	s := h.readOnly(100)
 	l := s.leaser()
 	ds := s.take(3)
 	var leases []any
@@ -94,7 +94,7 @@ func checkLeaseExtend(h *harness) {
 // next.
 func checkLeaseExpiry(h *harness) {
 	h.feed(h.records(0, 2)...)
-	s := h.read(100)
+	s := h.readOnly(100)
 	s.leaser()
 	first := s.take(2)
 	s.commit(first[:1])
@@ -103,7 +103,7 @@ func checkLeaseExpiry(h *harness) {
 	s.attempt(again[0], 2)
 	s.stop()
 
-	s = h.read(100)
+	s = h.readOnly(100)
 	again = s.take(1)
 	h.equal(recordsOf(again), recordsOf(first[1:]))
 	s.attempt(again[0], 3)
