@@ -40,6 +40,8 @@ type connection struct {
 	conn   rawConn
 	file   os.FileInfo
 	synced bool // whether commits wait for the disk
+
+	beginning, committing statement
 }
 
 // rawConn is what the driver's connections can do.
@@ -71,8 +73,14 @@ func connect(path string, giveUp func() bool) (*connection, error) {
 	if err == nil {
 		c.file, err = os.Stat(path)
 	}
+	if err == nil {
+		c.beginning, err = c.prepare("BEGIN IMMEDIATE", 0)
+	}
+	if err == nil {
+		c.committing, err = c.prepare("COMMIT", 0)
+	}
 	if err != nil {
-		return nil, errors.Join(fmt.Errorf("open: %w", err), conn.Close())
+		return nil, errors.Join(fmt.Errorf("open: %w", err), c.close())
 	}
 	return c, nil
 }
@@ -140,7 +148,7 @@ func (c *connection) begin(giveUp func() bool) error {
 	if now, err := os.Stat(c.path); err != nil || !os.SameFile(now, c.file) {
 		return errors.Join(errMoved, err)
 	}
-	err := whileLocked(giveUp, func() error { return c.exec("BEGIN IMMEDIATE") })
+	err := whileLocked(giveUp, c.beginning.exec)
 	if err != nil {
 		return fmt.Errorf("begin: %w", err)
 	}
@@ -149,7 +157,7 @@ func (c *connection) begin(giveUp func() bool) error {
 
 // commit ends the transaction; it is undone when it returns an error.
 func (c *connection) commit() error {
-	if err := c.exec("COMMIT"); err != nil {
+	if err := c.committing.exec(); err != nil {
 		return errors.Join(fmt.Errorf("commit: %w", err), c.rollback())
 	}
 	return nil
@@ -182,4 +190,6 @@ func whileLocked(giveUp func() bool, try func() error) error {
 	}
 }
 
-func (c *connection) close() error { return c.conn.Close() }
+func (c *connection) close() error {
+	return errors.Join(c.beginning.close(), c.committing.close(), c.conn.Close())
+}

@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"runtime"
 	"sync"
 
 	"github.com/flowkit-go/flow/primitives"
@@ -85,6 +86,9 @@ func (db *database) serve() {
 		case <-db.end:
 			return
 		case first := <-db.jobs:
+			// Callers whose last batch was just reported are about to write again:
+			// they come into this transaction instead of the next.
+			runtime.Gosched()
 			group = db.collect(group[:0], first)
 		}
 		if len(group) > 0 {

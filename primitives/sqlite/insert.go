@@ -1,8 +1,6 @@
 package sqlite
 
 import (
-	"context"
-	"database/sql/driver"
 	"errors"
 	"fmt"
 
@@ -26,15 +24,6 @@ type inserter struct {
 	rows   int
 }
 
-// statement is a prepared INSERT with its arguments, which are reused.
-type statement struct {
-	stmt interface {
-		driver.Stmt
-		driver.StmtExecContext
-	}
-	args []driver.NamedValue
-}
-
 func newInserter(c *connection, s *schema) (*inserter, error) {
 	ins := &inserter{schema: s, rows: max(1, min(maxRows, maxParams/len(s.columns)))}
 	var err error
@@ -42,37 +31,13 @@ func newInserter(c *connection, s *schema) (*inserter, error) {
 		return nil, err
 	}
 	if ins.many, err = c.prepare(s.insert(ins.rows), ins.rows*len(s.columns)); err != nil {
-		return nil, errors.Join(err, ins.single.stmt.Close())
+		return nil, errors.Join(err, ins.single.close())
 	}
 	return ins, nil
 }
 
-func (c *connection) prepare(query string, params int) (st statement, err error) {
-	stmt, err := c.conn.Prepare(query)
-	if err != nil {
-		return st, fmt.Errorf("prepare %s: %w", query, err)
-	}
-	var ok bool
-	if st.stmt, ok = stmt.(interface {
-		driver.Stmt
-		driver.StmtExecContext
-	}); !ok {
-		return st, errors.Join(errors.New("the driver cannot execute prepared statements"), stmt.Close())
-	}
-	st.args = make([]driver.NamedValue, params)
-	for i := range st.args {
-		st.args[i].Ordinal = i + 1
-	}
-	return st, nil
-}
-
-func (st *statement) exec() error {
-	_, err := st.stmt.ExecContext(context.Background(), st.args)
-	return err
-}
-
 func (ins *inserter) close() error {
-	return errors.Join(ins.single.stmt.Close(), ins.many.stmt.Close())
+	return errors.Join(ins.single.close(), ins.many.close())
 }
 
 // insert writes a batch within the open transaction. It returns the rows that

@@ -107,7 +107,7 @@ func (s *schema) compareKey(found []existing, uniques [][]string) error {
 			}
 		}
 		if len(primary) > 0 {
-			return fmt.Errorf("the table has the primary key %q, Key is empty: set Key to it", strings.Join(primary, ", "))
+			return fmt.Errorf("the table has the primary key %q, field Key is empty: set Key to it", strings.Join(primary, ", "))
 		}
 		return nil
 	}
@@ -117,9 +117,9 @@ func (s *schema) compareKey(found []existing, uniques [][]string) error {
 		}
 	}
 	if len(primary) == 0 {
-		return fmt.Errorf("Key is %q, the table has no primary key: make a unique index of these columns or use another table", wanted)
+		return fmt.Errorf("field Key is %q, the table has no primary key: make a unique index of these columns or use another table", wanted)
 	}
-	return fmt.Errorf("Key is %q, the table has the primary key %q: change one of them", wanted, strings.Join(primary, ", "))
+	return fmt.Errorf("field Key is %q, the table has the primary key %q: change one of them", wanted, strings.Join(primary, ", "))
 }
 
 // isRowNumber reports whether the column is one that SQLite numbers by itself.

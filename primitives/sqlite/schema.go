@@ -70,13 +70,13 @@ func inferSchema(name string, t reflect.Type, key string) (*schema, error) {
 		c := s.find(strings.TrimSpace(part))
 		switch {
 		case c == nil:
-			return nil, fmt.Errorf("Key names column %q, which %s does not have: its columns are %s",
+			return nil, fmt.Errorf("field Key names column %q, which %s does not have: its columns are %s",
 				strings.TrimSpace(part), t, strings.Join(s.names(), ", "))
 		case c.nullable:
-			return nil, fmt.Errorf("Key column %q cannot be of type %s, which may be NULL",
+			return nil, fmt.Errorf("field Key: column %q cannot be of type %s, which may be NULL",
 				c.name, t.FieldByIndex(c.index).Type)
 		case slices.Contains(s.key, c.name):
-			return nil, fmt.Errorf("Key names column %q twice", c.name)
+			return nil, fmt.Errorf("field Key names column %q twice", c.name)
 		}
 		s.key = append(s.key, c.name)
 	}
