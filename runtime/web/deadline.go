@@ -1,0 +1,81 @@
+package web
+
+import (
+	"context"
+	"sync"
+	"time"
+)
+
+// A deadlineContext is context.WithDeadline that makes its timer when somebody
+// first waits for it. Most handlers are done long before and never do.
+type deadlineContext struct {
+	context.Context // the request's
+	deadline        time.Time
+
+	mu     sync.Mutex
+	inner  context.Context // nil until it is needed
+	cancel context.CancelFunc
+	over   bool
+}
+
+func withTimeout(ctx context.Context, d time.Duration) *deadlineContext {
+	deadline := time.Now().Add(d)
+	if earlier, ok := ctx.Deadline(); ok && earlier.Before(deadline) {
+		deadline = earlier
+	}
+	return &deadlineContext{Context: ctx, deadline: deadline}
+}
+
+// Deadline returns the time at which the context ends.
+func (c *deadlineContext) Deadline() (time.Time, bool) { return c.deadline, true }
+
+// Done makes the timer.
+func (c *deadlineContext) Done() <-chan struct{} { return c.arm().Done() }
+
+// Err is nil until the deadline, the end of the request, or its cancellation.
+func (c *deadlineContext) Err() error {
+	if inner := c.armed(); inner != nil {
+		return inner.Err()
+	}
+	if c.Context.Err() == nil && time.Now().Before(c.deadline) {
+		return nil
+	}
+	return c.arm().Err() // which stays the same from here on
+}
+
+// Value finds the inner context too, so that children of this one attach to it
+// without a goroutine.
+func (c *deadlineContext) Value(key any) any {
+	if inner := c.armed(); inner != nil {
+		return inner.Value(key)
+	}
+	return c.Context.Value(key)
+}
+
+func (c *deadlineContext) armed() context.Context {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	return c.inner
+}
+
+func (c *deadlineContext) arm() context.Context {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	if c.inner == nil {
+		c.inner, c.cancel = context.WithDeadline(c.Context, c.deadline)
+		if c.over {
+			c.cancel()
+		}
+	}
+	return c.inner
+}
+
+// stop ends the context and its timer.
+func (c *deadlineContext) stop() {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	c.over = true
+	if c.cancel != nil {
+		c.cancel()
+	}
+}

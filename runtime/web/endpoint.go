@@ -1,0 +1,113 @@
+package web
+
+import (
+	"context"
+	"errors"
+	"net/http"
+	"time"
+)
+
+// A Handler answers one request and returns the status that it wrote, or writes
+// nothing and returns an error, which the server answers. ctx is the request's
+// with the route's deadline and whatever a wrapper of the Handler added to it.
+type Handler func(ctx context.Context, w http.ResponseWriter, r *http.Request) (status int, err error)
+
+// A Route is a pattern and what answers its requests. Its fields may be changed
+// until the server serves.
+type Route struct {
+	Pattern Pattern
+	Name    string // for logs and the route table; may be empty
+	Handler Handler
+
+	// Timeout is how long a request may take, with its wait in the Limiter: then
+	// its context ends. 0 means DefaultTimeout. A negative one means no limit, and
+	// none for reading and writing either, for routes that stream.
+	Timeout time.Duration
+
+	// BodyLimit is the largest body in bytes; 0 means DefaultBodyLimit, a negative
+	// one no limit.
+	BodyLimit int64
+
+	// Limiter bounds the requests in flight, from before their bodies are read;
+	// nil means no bound. Routes may share one.
+	Limiter *Limiter
+
+	// Observe, when not nil, is called after every request with its status and how
+	// long it took. Status is StatusClientGone when the client left, and the one
+	// that was sent, or 0, when the connection was cut.
+	Observe func(status int, took time.Duration)
+
+	raw http.Handler // in place of Handler, see Server.Handle
+}
+
+// DefaultTimeout is how long a request may take when its route does not say.
+const DefaultTimeout = 30 * time.Second
+
+// Endpoint returns the route that calls fn with what requests hold and answers
+// with what it returns: see [Binder] and [Reply]. It errs when the pattern is
+// wrong, fn is nil, or In or Out don't fit.
+func Endpoint[In, Out any](pattern string, fn func(context.Context, In) (Out, error)) (*Route, error) {
+	p, err := ParsePattern(pattern)
+	if err != nil {
+		return nil, err
+	}
+	in, errIn := NewBinder[In](p)
+	out, errOut := NewReply[Out]()
+	if err := errors.Join(errIn, errOut, notNil(p, fn == nil)); err != nil {
+		return nil, err
+	}
+	rt := &Route{Pattern: p}
+	rt.Handler = func(ctx context.Context, w http.ResponseWriter, r *http.Request) (int, error) {
+		v, err := in.Bind(r, rt.BodyLimit)
+		if err != nil {
+			return 0, err
+		}
+		res, err := fn(ctx, v)
+		if err != nil {
+			return 0, err
+		}
+		return out.Write(w, r, res)
+	}
+	return rt, nil
+}
+
+// Collector returns the route that calls fn with what requests hold and answers
+// {"success": true} when it returns no error.
+func Collector[In any](pattern string, fn func(context.Context, In) error) (*Route, error) {
+	p, err := ParsePattern(pattern)
+	if err != nil {
+		return nil, err
+	}
+	in, err := NewBinder[In](p)
+	if err := errors.Join(err, notNil(p, fn == nil)); err != nil {
+		return nil, err
+	}
+	rt := &Route{Pattern: p}
+	rt.Handler = func(ctx context.Context, w http.ResponseWriter, r *http.Request) (int, error) {
+		v, err := in.Bind(r, rt.BodyLimit)
+		if err != nil {
+			return 0, err
+		}
+		if err := fn(ctx, v); err != nil {
+			return 0, err
+		}
+		return WriteSuccess(w)
+	}
+	return rt, nil
+}
+
+func notNil(p Pattern, isNil bool) error {
+	if isNil {
+		return errors.New("web: " + p.String() + ": the handler is nil")
+	}
+	return nil
+}
+
+var success = []byte(`{"success": true}`)
+
+// WriteSuccess answers 200 with {"success": true}.
+func WriteSuccess(w http.ResponseWriter) (status int, err error) {
+	w.Header()["Content-Type"] = typeJSON
+	w.Write(success) // an error means that the client is gone
+	return http.StatusOK, nil
+}
