@@ -157,9 +157,14 @@ func (c *consumer) bury(l *lane, rec primitives.Record, attempt int, cause error
 		header(HeaderDeadAttempt, strconv.Itoa(attempt)),
 		header(HeaderDeadError, cause.Error()),
 	)
+	var out primitives.Outputs
+	if err := guard(func() error { return c.spec.DeadLetter.Encode(letter, &out) }); err != nil {
+		c.stop(&RecordError{c.spec.Name, l.part, rec.Offset, attempt, errors.Join(fmt.Errorf("encode for the dead letters: %w", err), cause)})
+		return false
+	}
 	backoff := Backoff{First: 100 * time.Millisecond, Max: 10 * time.Second}
 	for try := 1; ; try++ {
-		err := c.writeAndWait(c.dead, []primitives.Record{letter})
+		err := c.writeAndWait(c.dead, out.Records)
 		if err == nil {
 			return true
 		}

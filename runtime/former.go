@@ -63,7 +63,6 @@ func (f *former) collect(l *lane) {
 			l.active++
 		}
 		f.now.refs = append(f.now.refs, ref{l, seqs[0]})
-		rec.Attempt = l.t.slots[at].attempt
 		f.now.recs = append(f.now.recs, *rec)
 		f.now.weight += f.weigh(rec)
 	}

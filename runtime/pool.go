@@ -34,6 +34,7 @@ type replica struct {
 	id      int
 	ctx     context.Context // with what Setup put there
 	retired atomic.Bool
+	stop    chan struct{} // closed when it is retired
 	tasks   sync.WaitGroup
 }
 
@@ -57,6 +58,7 @@ func (p *pool) Resize(n int) error {
 	p.live = p.live[:len(p.live)-len(retire)]
 	for _, r := range retire {
 		r.retired.Store(true)
+		close(r.stop)
 	}
 	have := len(p.live)
 	p.mu.Unlock()
@@ -76,7 +78,7 @@ func (p *pool) Resize(n int) error {
 
 // start runs Setup and then the tasks of a new replica.
 func (p *pool) start(id int) error {
-	r := &replica{id: id, ctx: context.Background()}
+	r := &replica{id: id, ctx: context.Background(), stop: make(chan struct{})}
 	for i, setup := range p.spec.Setup {
 		err := guard(func() error {
 			ctx, err := setup(r.ctx)
@@ -147,4 +149,15 @@ func guard(f func() error) (err error) {
 		}
 	}()
 	return f()
+}
+
+// values returns the context that Setup made in the i-th replica, counted round
+// the live ones.
+func (p *pool) values(i int) context.Context {
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	if len(p.live) == 0 {
+		return context.Background()
+	}
+	return p.live[i%len(p.live)].ctx
 }

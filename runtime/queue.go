@@ -149,3 +149,9 @@ func (q *workQueue) close() {
 	q.mu.Unlock()
 	q.cond.Broadcast()
 }
+
+func (q *workQueue) isPaused() bool {
+	q.mu.Lock()
+	defer q.mu.Unlock()
+	return q.paused
+}

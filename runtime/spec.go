@@ -42,7 +42,7 @@ type Consumer struct {
 
 	Order       Order
 	Retry       Retry
-	DeadLetter  Sink // zero: none
+	DeadLetter  DeadLetter
 	SkipFailed  bool
 	SkipInvalid bool
 	Timeout     time.Duration // of one call of the handler; 0 none
@@ -52,6 +52,12 @@ type Consumer struct {
 	Middleware  []Middleware
 	Streams     bool // the outputs of one record may be too many to hold: they are written in parts
 	Processor
+}
+
+// DeadLetter is where records go that cannot be handled. The zero value is nowhere.
+type DeadLetter struct {
+	Sink
+	Encode func(primitives.Record, *primitives.Outputs) error
 }
 
 // Processor is what all three kinds of processors have in common.

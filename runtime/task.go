@@ -148,7 +148,6 @@ func (t *task) handle(l *lane, v view, b *batch, seqs []uint64) (n int, err erro
 		t.at, t.mark = k, len(b.out.Records)
 		at := seq & v.mask
 		recs := v.recs[at : at+1 : at+1]
-		recs[0].Attempt = v.slots[at].attempt
 		if c.plain {
 			err = c.spec.Handle(ctx, recs, &b.out)
 		} else {

@@ -188,6 +188,7 @@ func (t *tracker) start(seq uint64) {
 	s := &t.slots[seq&t.mask]
 	s.state = slotRunning
 	s.attempt++
+	t.recs[seq&t.mask].Attempt = s.attempt
 }
 
 // untake gives back records that were taken and not handled, the rest of a

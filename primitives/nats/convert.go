@@ -189,9 +189,9 @@ func hasPrefixFold(s, prefix string) bool {
 
 // delivery is what the ack subject of a message tells about it.
 type delivery struct {
-	count     int32
-	streamSeq int64
-	stored    time.Time
+	count  int32 // deliveries of this message, with this one
+	number int64 // of this delivery among all of the consumer
+	stored time.Time
 }
 
 // parseDelivery reads an ack subject, of which there are two forms:
@@ -227,19 +227,21 @@ func parseDelivery(subject string) (d delivery, ok bool) {
 	}
 	ok = true
 	d.count = int32(min(next(), 1<<31-1))
-	d.streamSeq = next()
 	next()
+	d.number = next()
 	d.stored = time.Unix(0, next())
 	return d, ok
 }
 
-// toRecord makes a record of a message, which it keeps as its lease.
+// toRecord makes a record of a message, which it keeps as its lease. Its offset
+// is the number of the delivery: unlike the position in the stream it grows when
+// a record is delivered again.
 func toRecord(m *natsgo.Msg) (primitives.Record, bool) {
 	d, ok := parseDelivery(m.Reply)
 	if !ok {
 		return primitives.Record{}, false
 	}
-	r := primitives.Record{Value: m.Data, Time: d.stored, Offset: d.streamSeq, Attempt: d.count, Lease: m}
+	r := primitives.Record{Value: m.Data, Time: d.stored, Offset: d.number, Attempt: d.count, Lease: m}
 	decodeHeaders(m.Header, &r)
 	return r, true
 }

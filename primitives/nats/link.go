@@ -35,7 +35,8 @@ type link struct {
 
 	// local says that the server is the embedded one: a single server, which
 	// handles what one connection sends in order.
-	local bool
+	local  bool
+	server *embedded
 
 	release func() error // of the embedded server
 	closed  chan struct{}
@@ -67,7 +68,7 @@ func openLink(ctx context.Context, c *config, env *primitives.Env) (*link, error
 		if err != nil {
 			return nil, err
 		}
-		l.local, l.release, l.where = true, release, srv.dir
+		l.local, l.server, l.release, l.where = true, srv, release, srv.dir
 		opts.InProcessServer = srv
 	} else {
 		l.where = redact(target)

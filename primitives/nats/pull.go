@@ -209,6 +209,9 @@ func (p *pull) push(ctx context.Context) ([]*natsgo.Msg, error) {
 	var failure error
 	for _, m := range p.spare {
 		if rec, ok := toRecord(m); ok {
+			// A consumer that has moved to another server may count some numbers again.
+			rec.Offset = max(rec.Offset, p.r.lastOffset+1)
+			p.r.lastOffset = rec.Offset
 			p.burst = append(p.burst, rec)
 			p.leased = append(p.leased, m)
 		} else {

@@ -30,6 +30,8 @@ type reader struct {
 	acks      *acker
 	log       *slog.Logger
 
+	lastOffset int64 // of Run
+
 	held   held
 	closed atomic.Bool
 	once   sync.Once
@@ -70,6 +72,9 @@ func newReader(ctx context.Context, l *link, c *config, env *primitives.Env) (*r
 	if err := l.beginRemoval(ctx, c, consumer); err != nil {
 		return nil, err
 	}
+	if err := l.reclaim(ctx, consumer); err != nil {
+		return nil, fmt.Errorf("nats: stream %s: give back the records of a killed process: %w", c.name, err)
+	}
 	acks, err := newAcker(l)
 	if err != nil {
 		return nil, fmt.Errorf("nats: stream %s: %w", c.name, err)
@@ -98,6 +103,9 @@ func leaseTime(c jetstream.ConsumerConfig) time.Duration {
 
 // Run pulls records into its lane until ctx ends or the stream is gone.
 func (r *reader) Run(ctx context.Context, intake primitives.Intake) error {
+	if r.isClosed() {
+		return primitives.ErrClosed
+	}
 	lane := intake.Assign(r.partition, 0)
 
 	var keeper sync.WaitGroup

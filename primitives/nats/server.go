@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"io"
 	"log/slog"
 	"net"
 	"os"
@@ -32,9 +33,14 @@ const startTimeout = 5 * time.Minute
 // embedded is a server inside of this process, and the lock on its folder.
 type embedded struct {
 	*server.Server
-	dir  string
-	sync Sync
-	lock *os.File
+	dir     string
+	sync    Sync
+	lock    *os.File
+	alone   bool // no other process can connect
+	crashed bool // the last process that had the folder was killed
+
+	mu      sync.Mutex
+	claimed map[string]bool // consumers that were opened
 }
 
 // shareServer returns the flow's server for a folder, started if need be.
@@ -92,7 +98,7 @@ func startServer(dir string, sync Sync, listen string, log *slog.Logger) (*embed
 	if err := os.MkdirAll(dir, 0o755); err != nil {
 		return nil, fmt.Errorf("nats: folder of the embedded queue: %w", err)
 	}
-	lock, err := lockFolder(dir)
+	lock, crashed, err := lockFolder(dir)
 	if err != nil {
 		return nil, err
 	}
@@ -100,7 +106,7 @@ func startServer(dir string, sync Sync, listen string, log *slog.Logger) (*embed
 	if err != nil {
 		return nil, errors.Join(fmt.Errorf("nats: embedded server in %s: %w", dir, err), lock.Close())
 	}
-	e := &embedded{Server: srv, dir: dir, sync: sync, lock: lock}
+	e := &embedded{Server: srv, dir: dir, sync: sync, lock: lock, alone: opts.DontListen, crashed: crashed, claimed: map[string]bool{}}
 	lines := &serverLog{log: log}
 	srv.SetLoggerV2(lines, false, false, false)
 	srv.Start()
@@ -121,34 +127,44 @@ func startServer(dir string, sync Sync, listen string, log *slog.Logger) (*embed
 func (e *embedded) Close() error {
 	e.Shutdown()
 	e.WaitForShutdown()
-	return e.lock.Close()
+	return errors.Join(e.lock.Truncate(0), e.lock.Close())
 }
 
 // lockFolder takes the folder for this process until the file is closed or the
-// process ends, however it ends.
-func lockFolder(dir string) (*os.File, error) {
+// process ends, however it ends. The file holds the id of the process while the
+// folder is in use; one that was killed leaves it there.
+func lockFolder(dir string) (lock *os.File, crashed bool, err error) {
 	path := filepath.Join(dir, "lock")
 	f, err := os.OpenFile(path, os.O_CREATE|os.O_RDWR, 0o644)
 	if err != nil {
-		return nil, fmt.Errorf("nats: folder of the embedded queue: %w", err)
+		return nil, false, fmt.Errorf("nats: folder of the embedded queue: %w", err)
 	}
-	switch taken, err := lockFile(f); {
-	case taken:
-		owner := make([]byte, 20)
-		n, _ := f.ReadAt(owner, 0)
+	taken, err := lockFile(f)
+	if err != nil {
+		return nil, false, errors.Join(fmt.Errorf("nats: lock %s: %w", path, err), f.Close())
+	}
+	var content [20]byte
+	n, err := f.ReadAt(content[:], 0)
+	if err != nil && err != io.EOF {
+		return nil, false, errors.Join(fmt.Errorf("nats: read %s: %w", path, err), f.Close())
+	}
+	pid := strings.TrimSpace(string(content[:n]))
+	if taken {
 		who := "another process"
-		if pid := strings.TrimSpace(string(owner[:n])); pid != "" {
+		if pid != "" {
 			who = "process " + pid
 		}
-		return nil, errors.Join(fmt.Errorf("nats: the queue in %s is in use by %s: stop that one, choose another folder with FLOW_DATA, "+
-			"or share its queue: start it with %s=127.0.0.1:4222 and this one with NATS_URL=nats://127.0.0.1:4222", dir, who, listenVar), f.Close())
-	case err != nil:
-		return nil, errors.Join(fmt.Errorf("nats: lock %s: %w", path, err), f.Close())
+		return nil, false, errors.Join(fmt.Errorf("nats: the queue in %s is in use by %s: stop that one, choose another folder with FLOW_DATA, "+
+			"or share its queue: start it with %s=127.0.0.1:4222 and this one with %s=nats://127.0.0.1:4222", dir, who, listenVar, urlVar), f.Close())
 	}
-	if err := f.Truncate(0); err == nil { // the pid is only for the message above
-		_, _ = f.WriteAt([]byte(strconv.Itoa(os.Getpid())+"\n"), 0)
+	err = f.Truncate(0)
+	if err == nil {
+		_, err = f.WriteAt([]byte(strconv.Itoa(os.Getpid())+"\n"), 0)
 	}
-	return f, nil
+	if err != nil {
+		return nil, false, errors.Join(fmt.Errorf("nats: write %s: %w", path, err), f.Close())
+	}
+	return f, pid != "", nil
 }
 
 // serverLog passes the server's lines on. It writes at fatal and goes on, where

@@ -53,6 +53,7 @@ type Lane struct {
 	gone    bool  // revoked or lost
 	lost    bool
 	waiting int // calls of Push and WaitFree that wait
+	refused int // calls that were told to stop
 }
 
 // A Delivery is a record as it was pushed.
@@ -262,7 +263,8 @@ func (in *Intake) deliveries() []Delivery {
 }
 
 // Check says what the Reader did that a runtime cannot live with: a lane
-// assigned twice, offsets that do not grow, bytes that changed after Push.
+// assigned twice, offsets that do not grow, bytes that changed after Push, no
+// end of Push after ErrDraining or ErrReleased.
 func (in *Intake) Check() error {
 	in.mu.Lock()
 	defer in.mu.Unlock()

@@ -42,15 +42,25 @@ func (l *Lane) wait(ctx context.Context, changed <-chan struct{}) {
 	l.in.mu.Unlock()
 }
 
+// maxRefused is how many calls a reader may have under way for one lane when it
+// learns that it must stop.
+const maxRefused = 5
+
 // refusal is the error of a Push now. The caller holds the intake's mu.
 func (l *Lane) refusal(ctx context.Context) error {
+	err := ctx.Err()
 	switch {
 	case l.gone:
-		return primitives.ErrReleased
+		err = primitives.ErrReleased
 	case l.in.draining:
-		return primitives.ErrDraining
+		err = primitives.ErrDraining
 	}
-	return ctx.Err()
+	if err != nil && ctx.Err() == nil {
+		if l.refused++; l.refused == maxRefused {
+			l.in.stray("%s: %d calls of Push or WaitFree went on after %q", l.Partition, maxRefused, err)
+		}
+	}
+	return err
 }
 
 // add queues records. The caller holds the intake's mu.

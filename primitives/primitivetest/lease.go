@@ -81,9 +81,9 @@ func checkLeaseExtend(h *harness) {
 			h.Fatalf("Extend: %v", err)
 		}
 	}
-	s.commit(ds)
 	last := h.record(3)
 	h.feed(last)
+	s.commit(ds)
 	h.equal(recordsOf(s.take(1)), []primitives.Record{last})
 	if pushed, _ := s.in.Pushed(); pushed != 4 {
 		h.Errorf("%d deliveries of 4 records whose leases were held", pushed)

@@ -110,6 +110,8 @@ func checkDrain(h *harness) {
 	if h.Features.Commits {
 		s.commit(ds)
 	}
+	timer := time.NewTimer(100 * time.Millisecond) // to go on where it should not
+	<-timer.C
 	s.end()
 	if after, _ := s.in.Pushed(); after != before {
 		h.Errorf("%d records were pushed after ErrDraining", after-before)

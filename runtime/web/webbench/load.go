@@ -21,6 +21,7 @@ type load struct {
 
 // A sample is what one round gave.
 type sample struct {
+	requests int
 	rate     float64 // requests per second
 	p50, p99 time.Duration
 }
@@ -46,9 +47,10 @@ func (l load) run(addr, request string) (sample, error) {
 	}
 	slices.Sort(all)
 	return sample{
-		rate: float64(len(all)) / took.Seconds(),
-		p50:  all[len(all)/2],
-		p99:  all[len(all)*99/100],
+		requests: len(all),
+		rate:     float64(len(all)) / took.Seconds(),
+		p50:      all[len(all)/2],
+		p99:      all[len(all)*99/100],
 	}, nil
 }
 

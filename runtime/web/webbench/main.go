@@ -48,7 +48,8 @@ func main() {
 func run(only string, l load, rounds int, check bool, profile string) error {
 	var errs []error
 	fmt.Printf("%d connections, %d rounds of %s per side\n", l.conns, rounds, l.length)
-	fmt.Printf("%-8s %12s %12s %8s %19s %19s\n", "pair", "flow req/s", "chi req/s", "ratio", "p50 flow / chi", "p99 flow / chi")
+	fmt.Printf("%-8s %12s %12s %8s %19s %19s %19s\n", "pair", "flow req/s", "chi req/s", "ratio",
+		"p50 flow / chi", "p99 flow / chi", "CPU/req flow / chi")
 	for _, p := range pairs {
 		if only != "" && only != p.name {
 			continue
@@ -57,8 +58,9 @@ func run(only string, l load, rounds int, check bool, profile string) error {
 		if err != nil {
 			return fmt.Errorf("%s: %w", p.name, err)
 		}
-		fmt.Printf("%-8s %12.0f %12.0f %8.3f %9s/%9s %9s/%9s\n", p.name, res.rate[flowSide], res.rate[chiSide], res.ratio,
-			short(res.p50[flowSide]), short(res.p50[chiSide]), short(res.p99[flowSide]), short(res.p99[chiSide]))
+		fmt.Printf("%-8s %12.0f %12.0f %8.3f %9s/%9s %9s/%9s %9s/%9s\n", p.name, res.rate[flowSide], res.rate[chiSide], res.ratio,
+			micros(res.p50[flowSide]), micros(res.p50[chiSide]), micros(res.p99[flowSide]), micros(res.p99[chiSide]),
+			res.cpu[flowSide].Round(10*time.Nanosecond), res.cpu[chiSide].Round(10*time.Nanosecond))
 		if check && res.ratio < 0.95 {
 			errs = append(errs, fmt.Errorf("%s: ratio %.3f is below 0.95", p.name, res.ratio))
 		}
@@ -66,7 +68,7 @@ func run(only string, l load, rounds int, check bool, profile string) error {
 	return errors.Join(errs...)
 }
 
-func short(d time.Duration) string { return d.Round(time.Microsecond).String() }
+func micros(d time.Duration) string { return d.Round(time.Microsecond).String() }
 
 const (
 	flowSide = iota
@@ -79,37 +81,44 @@ var sides = [2]string{"flow", "chi"}
 type result struct {
 	rate     [2]float64
 	p50, p99 [2]time.Duration
+	cpu      [2]time.Duration // of the server per request, over all rounds
 	ratio    float64
 }
 
-func measure(p pair, l load, rounds int, profile string) (result, error) {
-	var addrs [2]string
-	for side := range sides {
-		addr, stop, err := startSide(p.name+"/"+sides[side], profile)
-		if err != nil {
-			return result{}, err
+func measure(p pair, l load, rounds int, profile string) (res result, err error) {
+	var servers [2]*server
+	defer func() {
+		for _, s := range servers {
+			if s != nil {
+				_, stopped := s.stop()
+				err = errors.Join(err, stopped)
+			}
 		}
-		defer stop()
-		addrs[side] = addr
-	}
-	short := l
-	short.length = 300 * time.Millisecond
-	for side := range sides {
-		if _, err := short.run(addrs[side], p.request); err != nil {
-			return result{}, fmt.Errorf("%s: %w", sides[side], err)
-		}
-	}
+	}()
+	warmup := l
+	warmup.length = 300 * time.Millisecond
 	var seen [2][]sample
+	var requests [2]int
+	for side := range sides {
+		if servers[side], err = startServer(p.name+"/"+sides[side], profile); err != nil {
+			return res, err
+		}
+		s, err := warmup.run(servers[side].addr, p.request)
+		if err != nil {
+			return res, fmt.Errorf("%s: %w", sides[side], err)
+		}
+		requests[side] += s.requests
+	}
 	for round := range rounds {
 		for _, side := range [2]int{round % 2, 1 - round%2} { // A B, B A, A B ...
-			s, err := l.run(addrs[side], p.request)
+			s, err := l.run(servers[side].addr, p.request)
 			if err != nil {
-				return result{}, fmt.Errorf("%s: %w", sides[side], err)
+				return res, fmt.Errorf("%s: %w", sides[side], err)
 			}
 			seen[side] = append(seen[side], s)
+			requests[side] += s.requests
 		}
 	}
-	var res result
 	var ratios []float64
 	for round := range rounds {
 		ratios = append(ratios, seen[flowSide][round].rate/seen[chiSide][round].rate)
@@ -119,16 +128,29 @@ func measure(p pair, l load, rounds int, profile string) (result, error) {
 		res.rate[side] = median(each(seen[side], func(s sample) float64 { return s.rate }))
 		res.p50[side] = median(each(seen[side], func(s sample) time.Duration { return s.p50 }))
 		res.p99[side] = median(each(seen[side], func(s sample) time.Duration { return s.p99 }))
+		cpu, err := servers[side].stop()
+		servers[side] = nil
+		if err != nil {
+			return res, err
+		}
+		res.cpu[side] = cpu / time.Duration(requests[side])
 	}
 	return res, nil
 }
 
-// startSide runs this program again as a server, which prints its address and
-// ends when its standard input does.
-func startSide(name, profile string) (addr string, stop func(), err error) {
+// A server is a child process.
+type server struct {
+	addr string
+	cmd  *exec.Cmd
+	in   io.Closer
+}
+
+// startServer runs this program again as one side of a pair. The child prints
+// its address, and ends when its standard input does.
+func startServer(name, profile string) (*server, error) {
 	self, err := os.Executable()
 	if err != nil {
-		return "", nil, err
+		return nil, err
 	}
 	args := []string{"-serve", name}
 	if profile != "" {
@@ -138,27 +160,29 @@ func startSide(name, profile string) (addr string, stop func(), err error) {
 	cmd.Stderr = os.Stderr
 	in, err := cmd.StdinPipe()
 	if err != nil {
-		return "", nil, err
+		return nil, err
 	}
 	out, err := cmd.StdoutPipe()
 	if err != nil {
-		return "", nil, err
+		return nil, err
 	}
 	if err := cmd.Start(); err != nil {
-		return "", nil, err
+		return nil, err
 	}
-	stop = func() {
-		in.Close()
-		if err := cmd.Wait(); err != nil {
-			fmt.Fprintf(os.Stderr, "webbench: server %s: %v\n", name, err)
-		}
-	}
+	s := &server{cmd: cmd, in: in}
 	line, err := bufio.NewReader(out).ReadString('\n')
 	if err != nil {
-		stop()
-		return "", nil, fmt.Errorf("start %s: %w", name, err)
+		_, stopped := s.stop()
+		return nil, fmt.Errorf("start %s: %w", name, errors.Join(err, stopped))
 	}
-	return strings.TrimSpace(line), stop, nil
+	s.addr = strings.TrimSpace(line)
+	return s, nil
+}
+
+// stop ends the child and returns the CPU time that it took.
+func (s *server) stop() (time.Duration, error) {
+	err := errors.Join(s.in.Close(), s.cmd.Wait())
+	return s.cmd.ProcessState.UserTime() + s.cmd.ProcessState.SystemTime(), err
 }
 
 // serveSide is the child process.

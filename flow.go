@@ -1,0 +1,270 @@
+package flow
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"log/slog"
+	"net/http"
+	"os"
+	"strings"
+	"time"
+
+	"github.com/flowkit-go/flow/primitives"
+	"github.com/flowkit-go/flow/runtime"
+)
+
+// A Flow is a set of processors that run in one process. Build it in one
+// goroutine: New, then Consumer, Collector, Endpoint, Handle and Add.
+type Flow struct {
+	name       string
+	at         string
+	processors []*Processor
+	handlers   []plainHandler
+	opts       flowOptions
+	errs       []error
+	engine     *runtime.Engine
+}
+
+// An Option configures a Flow.
+type Option func(*flowOptions)
+
+type flowOptions struct {
+	httpAddr   string
+	adminAddr  string
+	drain      time.Duration
+	logger     *slog.Logger
+	health     func(context.Context) error
+	middleware []Middleware
+	http       []func(http.Handler) http.Handler
+	ready      func(Addresses)
+}
+
+// Addresses are where a running flow listens.
+type Addresses = runtime.Addresses
+
+// Snapshot is the state of a running flow, as /state shows it.
+type Snapshot = runtime.Snapshot
+
+// Defaults of a flow's addresses.
+const (
+	DefaultHTTPAddr  = "127.0.0.1:8080"
+	DefaultAdminAddr = "127.0.0.1:9650"
+)
+
+// New makes an empty flow. The name is used in logs and metrics.
+func New(name string, opts ...Option) *Flow {
+	f := &Flow{name: name, at: callSite(1)}
+	f.opts = flowOptions{httpAddr: DefaultHTTPAddr, adminAddr: DefaultAdminAddr, drain: runtime.DefaultDrainTimeout}
+	for i, o := range opts {
+		if o == nil {
+			f.errs = append(f.errs, fmt.Errorf("option %d is nil", i+1))
+			continue
+		}
+		o(&f.opts)
+	}
+	return f
+}
+
+// HTTPAddr is where collectors and endpoints listen, host:port; port 0 chooses a
+// free one. Default 127.0.0.1:8080. The environment variable FLOW_HTTP overrides it.
+func HTTPAddr(addr string) Option { return func(o *flowOptions) { o.httpAddr = addr } }
+
+// AdminAddr is where /livez, /readyz, /metrics, /state and /debug/pprof are
+// served. Default 127.0.0.1:9650; "" switches it off. The environment variable
+// FLOW_ADMIN overrides it, "off" switches it off.
+func AdminAddr(addr string) Option { return func(o *flowOptions) { o.adminAddr = addr } }
+
+// DrainTimeout is the time that a shutdown may take in all; what is unfinished
+// then is abandoned and delivered again. Default 25 s. The environment variable
+// FLOW_DRAIN_TIMEOUT overrides it.
+func DrainTimeout(d time.Duration) Option { return func(o *flowOptions) { o.drain = d } }
+
+// Logger is used for all log lines. Default slog.Default(). Lines have the keys
+// flow, processor, source, partition, offset and attempt where they apply.
+func Logger(l *slog.Logger) Option { return func(o *flowOptions) { o.logger = l } }
+
+// HealthCheck decides about /livez, and /readyz while the flow runs: nil is
+// healthy. Default: always healthy.
+func HealthCheck(fn func(context.Context) error) Option {
+	return func(o *flowOptions) { o.health = fn }
+}
+
+// UseAll adds middleware to all Consumers of the flow, outside of their own.
+func UseAll(mw ...Middleware) Option {
+	return func(o *flowOptions) { o.middleware = append(o.middleware, mw...) }
+}
+
+// UseHTTP adds middleware to everything that answers HTTP requests. The first
+// given is the outermost.
+func UseHTTP(mw ...func(http.Handler) http.Handler) Option {
+	return func(o *flowOptions) { o.http = append(o.http, mw...) }
+}
+
+// OnReady is called once when the flow has started, with the addresses that it
+// listens on.
+func OnReady(fn func(Addresses)) Option { return func(o *flowOptions) { o.ready = fn } }
+
+// Add attaches processors made by NewConsumer, NewCollector or NewEndpoint. A
+// processor belongs to one flow.
+func (f *Flow) Add(processors ...*Processor) {
+	for _, p := range processors {
+		if p == nil {
+			f.errs = append(f.errs, &RegistrationError{At: callSite(1), Name: f.name, Err: errors.New("Add is given a nil processor")})
+			continue
+		}
+		f.add(p)
+	}
+}
+
+func (f *Flow) add(p *Processor) {
+	if p.owner != nil {
+		p.fail(fmt.Errorf("it was added twice, to flow %q before", p.owner.name))
+		if p.owner == f {
+			return
+		}
+	}
+	p.owner = f
+	f.processors = append(f.processors, p)
+}
+
+// Name returns the name given to New.
+func (f *Flow) Name() string { return f.name }
+
+// Validate reports all mistakes in the flow at once, as joined
+// *RegistrationErrors with the place of each, or nil. It does no I/O besides
+// reading environment variables. Run calls it too.
+func (f *Flow) Validate() error {
+	_, err := f.config()
+	return err
+}
+
+// config checks everything and makes what the runtime needs.
+func (f *Flow) config() (runtime.Config, error) {
+	var errs []error
+	report := func(at string, kind Kind, name string, found ...error) {
+		for _, err := range found {
+			if err == nil {
+				continue
+			}
+			var known *RegistrationError
+			if errors.As(err, &known) {
+				errs = append(errs, err)
+				continue
+			}
+			errs = append(errs, &RegistrationError{At: at, Kind: kind, Name: name, Err: err})
+		}
+	}
+	opts, optErrs := f.opts.settled()
+	report(f.at, "", f.name, f.errs...)
+	report(f.at, "", f.name, optErrs...)
+	if f.name == "" {
+		report(f.at, "", f.name, errors.New("the name is empty: give flow.New one"))
+	}
+	if len(f.processors) == 0 && len(f.handlers) == 0 {
+		report(f.at, "", f.name, errors.New("the flow has no processors: add a Consumer, Collector or Endpoint"))
+	}
+	seen := map[string]*Processor{}
+	cfg := runtime.Config{
+		Name: f.name, AdminAddr: opts.adminAddr, DrainTimeout: opts.drain, Logger: opts.logger,
+		DataDir: primitives.DataDir(), HealthCheck: opts.health, Ready: opts.ready,
+		HTTP: runtime.HTTPConfig{Addr: opts.httpAddr, Middleware: opts.http},
+	}
+	for _, p := range f.processors {
+		s := *p.settings // the environment's values belong to this run only
+		s.from = map[string]string{}
+		for k, v := range p.settings.from {
+			s.from[k] = v
+		}
+		found := append([]error(nil), p.errs...)
+		if strings.TrimSpace(p.name()) == "" {
+			found = append(found, errors.New("the name is empty"))
+		} else if other := seen[envPrefix(p.name())]; other != nil {
+			if other.name() == p.name() {
+				found = append(found, fmt.Errorf("the name is already used by the %s at %s", other.kind, other.at))
+			} else {
+				found = append(found, fmt.Errorf("the name is too much like %q at %s: both are %s in environment variables", other.name(), other.at, envPrefix(p.name())))
+			}
+		} else {
+			seen[envPrefix(p.name())] = p
+		}
+		found = append(found, s.override()...)
+		s.settle()
+		found = append(found, s.validate()...)
+		report(p.at, p.kind, p.name(), found...)
+		p.effective = &s
+	}
+	report(f.at, "", f.name, f.routeConflicts()...)
+	if len(errs) > 0 {
+		return cfg, errors.Join(errs...)
+	}
+	for _, p := range f.processors {
+		if p.consumer != nil {
+			c := p.consumer(&p.effective.spec)
+			c.Middleware = append(append([]Middleware(nil), opts.middleware...), c.Middleware...)
+			cfg.Consumers = append(cfg.Consumers, c)
+		}
+		if p.route != nil {
+			cfg.Routes = append(cfg.Routes, p.route(&p.effective.spec))
+		}
+	}
+	for _, h := range f.handlers {
+		cfg.Routes = append(cfg.Routes, h.route())
+	}
+	return cfg, nil
+}
+
+// settled applies the environment to the flow's own options.
+func (o flowOptions) settled() (flowOptions, []error) {
+	var errs []error
+	if v := os.Getenv("FLOW_HTTP"); v != "" {
+		o.httpAddr = v
+	}
+	if v := os.Getenv("FLOW_ADMIN"); v == "off" {
+		o.adminAddr = ""
+	} else if v != "" {
+		o.adminAddr = v
+	}
+	if v := os.Getenv("FLOW_DRAIN_TIMEOUT"); v != "" {
+		d, err := time.ParseDuration(v)
+		if err != nil {
+			errs = append(errs, fmt.Errorf(`environment variable FLOW_DRAIN_TIMEOUT=%q: want a duration with its unit, as "25s"`, v))
+		}
+		o.drain = d
+	}
+	if o.drain <= 0 {
+		errs = append(errs, fmt.Errorf("the drain timeout is %v, want more than 0", o.drain))
+	}
+	for i, mw := range o.middleware {
+		if mw == nil {
+			errs = append(errs, fmt.Errorf("UseAll: middleware %d is nil", i+1))
+		}
+	}
+	for i, mw := range o.http {
+		if mw == nil {
+			errs = append(errs, fmt.Errorf("UseHTTP: middleware %d is nil", i+1))
+		}
+	}
+	return o, errs
+}
+
+// Run runs the flow until ctx is cancelled, the input of every consumer has ended
+// and nothing answers HTTP, or something fails. It then drains, within
+// DrainTimeout, and returns the failure, if any. A flow that has mistakes does not
+// start. A flow runs once.
+func (f *Flow) Run(ctx context.Context) error {
+	return f.RunHard(ctx, context.Background())
+}
+
+// RunHard is Run with a second context that, when it ends, cuts the drain short.
+func (f *Flow) RunHard(ctx, hard context.Context) error {
+	if f.engine != nil {
+		return runtime.ErrStarted
+	}
+	cfg, err := f.config()
+	if err != nil {
+		return err
+	}
+	f.engine = runtime.New(cfg)
+	return f.engine.Run(ctx, hard)
+}

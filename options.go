@@ -1,0 +1,285 @@
+package flow
+
+import (
+	"context"
+	"log/slog"
+	"time"
+
+	"github.com/flowkit-go/flow/primitives"
+	"github.com/flowkit-go/flow/runtime"
+)
+
+// Each kind of processor takes its own kind of option, so that an option given to
+// a processor that has no use for it does not compile.
+type (
+	// A ConsumerOption configures a Consumer.
+	ConsumerOption interface{ consumer(*settings) }
+	// A CollectorOption configures a Collector.
+	CollectorOption interface{ collector(*settings) }
+	// An EndpointOption configures an Endpoint.
+	EndpointOption interface{ endpoint(*settings) }
+	// An HTTPOption configures a Collector or an Endpoint.
+	HTTPOption interface {
+		CollectorOption
+		EndpointOption
+	}
+	// A SinkOption configures a processor with a sink: a Consumer or a Collector.
+	SinkOption interface {
+		ConsumerOption
+		CollectorOption
+	}
+	// A ProcessorOption configures any processor.
+	ProcessorOption interface {
+		ConsumerOption
+		CollectorOption
+		EndpointOption
+	}
+)
+
+type (
+	consumerOption  func(*settings)
+	httpOption      func(*settings)
+	sinkOption      func(*settings)
+	processorOption func(*settings)
+)
+
+func (o consumerOption) consumer(s *settings)   { o(s) }
+func (o httpOption) collector(s *settings)      { o(s) }
+func (o httpOption) endpoint(s *settings)       { o(s) }
+func (o sinkOption) consumer(s *settings)       { o(s) }
+func (o sinkOption) collector(s *settings)      { o(s) }
+func (o processorOption) consumer(s *settings)  { o(s) }
+func (o processorOption) collector(s *settings) { o(s) }
+func (o processorOption) endpoint(s *settings)  { o(s) }
+
+// Replicas bounds the number of replicas: at least min, at most max. The
+// processor starts with min unless NumReplicas says otherwise. Default 1, 1.
+func Replicas(min, max int) ProcessorOption {
+	return processorOption(func(s *settings) {
+		s.spec.limits.Min, s.spec.limits.Max = min, max
+		s.set("min_replicas", "max_replicas")
+	})
+}
+
+// NumReplicas is the number of replicas at the start. Default: MinReplicas. When
+// MaxReplicas is not given, it is also the highest number.
+func NumReplicas(n int) ProcessorOption {
+	return processorOption(func(s *settings) { s.spec.limits.Start = n; s.set("num_replicas") })
+}
+
+// MinReplicas is the number of replicas at least. Default 1.
+func MinReplicas(n int) ProcessorOption {
+	return processorOption(func(s *settings) { s.spec.limits.Min = n; s.set("min_replicas") })
+}
+
+// MaxReplicas is the number of replicas at most. Default 1, or NumReplicas or
+// MinReplicas where these are higher.
+func MaxReplicas(n int) ProcessorOption {
+	return processorOption(func(s *settings) { s.spec.limits.Max = n; s.set("max_replicas") })
+}
+
+// NumCPUs is the number of CPUs that one replica is counted with, more than 0;
+// fractions are allowed. Default 1.
+func NumCPUs(n float64) ProcessorOption {
+	return processorOption(func(s *settings) { s.spec.cpus = n; s.set("num_cpus") })
+}
+
+// LogLevel is the level below which the processor's log lines are dropped.
+// Default slog.LevelInfo.
+func LogLevel(level slog.Level) ProcessorOption {
+	return processorOption(func(s *settings) { s.spec.logLevel = level; s.set("log_level") })
+}
+
+// AutoscaleFrequency is the time between two scaling decisions, at least a
+// second. Default 60 s.
+func AutoscaleFrequency(d time.Duration) ProcessorOption {
+	return processorOption(func(s *settings) { s.spec.limits.Frequency = d; s.set("autoscale_frequency_secs") })
+}
+
+// Setup adds a function that runs once in each replica before its first record or
+// request. Handlers of the replica see the values of the context that it returns;
+// nil leaves it as it was. An error stops the flow at its start.
+func Setup(fn func(context.Context) (context.Context, error)) ProcessorOption {
+	return processorOption(func(s *settings) { s.spec.setup = append(s.spec.setup, fn) })
+}
+
+// Teardown adds a function that runs once when a replica has ended, with the
+// context that Setup made. The last added runs first.
+func Teardown(fn func(context.Context) error) ProcessorOption {
+	return processorOption(func(s *settings) { s.spec.teardown = append(s.spec.teardown, fn) })
+}
+
+// Timeout bounds one call of the handler: its context is cancelled with cause
+// ErrHandlerTimeout. It then counts as failed, also when the handler takes no
+// notice. Default: none for a Consumer, 30 s for a Collector or an Endpoint.
+func Timeout(d time.Duration) ProcessorOption {
+	return processorOption(func(s *settings) { s.spec.timeout = d; s.set("timeout") })
+}
+
+// ConcurrentTasks is the number of records that one replica handles at the same
+// time, in its own goroutines. Default 1. The whole processor handles at most
+// replicas x ConcurrentTasks; with Ordered(ByPartition) no more than there are
+// partitions.
+func ConcurrentTasks(n int) ConsumerOption {
+	return consumerOption(func(s *settings) { s.spec.tasks = n; s.set("num_concurrent_tasks") })
+}
+
+// BacklogBurnThreshold is the time that working off the backlog may take before
+// replicas are added. Default 60 s. A larger value adds them later: the sentence
+// in BuildFlow's documentation which says the opposite contradicts its formula.
+func BacklogBurnThreshold(d time.Duration) ConsumerOption {
+	return consumerOption(func(s *settings) { s.spec.limits.BurnThreshold = d; s.set("consumer_backlog_burn_threshold") })
+}
+
+// CPUPercentTarget is the share of a replica's CPUs, from 0 to 100, below which
+// replicas are taken away when there is no backlog. Default 25.
+func CPUPercentTarget(percent float64) ConsumerOption {
+	return consumerOption(func(s *settings) { s.spec.limits.CPUTarget = percent; s.set("consumer_cpu_percent_target") })
+}
+
+// Order says which records a Consumer may handle at the same time.
+type Order = runtime.Order
+
+const (
+	// ByPartition handles the records of a partition one after the other.
+	ByPartition = runtime.ByPartition
+	// ByKey handles records with the same key one after the other, and others at
+	// the same time. Records without a key have no order.
+	ByKey = runtime.ByKey
+	// Unordered handles any records at the same time.
+	Unordered = runtime.Unordered
+)
+
+// Ordered chooses the order. Default ByPartition. In all three a position is
+// committed only when every record before it is resolved.
+func Ordered(o Order) ConsumerOption {
+	return consumerOption(func(s *settings) { s.spec.order = o; s.set("order") })
+}
+
+// Backoff is the delay between attempts; see Exponential and Constant.
+type Backoff = runtime.Backoff
+
+// Exponential doubles the delay from first to at most max, with jitter: each delay
+// is chosen evenly between its half and its whole.
+func Exponential(first, max time.Duration) Backoff { return Backoff{First: first, Max: max} }
+
+// Constant waits d before each attempt.
+func Constant(d time.Duration) Backoff { return Backoff{First: d, Fixed: true} }
+
+// Retry makes attempts attempts in all at handling a record or at writing its
+// outputs, with the backoff in between. A record waits in its place: with
+// ByPartition its partition waits with it, with ByKey its key. The first attempt
+// counts. Default: one attempt.
+func Retry(attempts int, b Backoff) ConsumerOption {
+	return consumerOption(func(s *settings) {
+		s.spec.retry = runtime.Retry{Attempts: attempts, Backoff: b}
+		s.set("retry_attempts", "retry_first", "retry_max")
+	})
+}
+
+// RetryParked is Retry where the partition goes on with the next records while one
+// waits: with ByPartition the order is then relaxed for records that failed.
+func RetryParked(attempts int, b Backoff) ConsumerOption {
+	return consumerOption(func(s *settings) {
+		s.spec.retry = runtime.Retry{Attempts: attempts, Backoff: b, Park: true}
+		s.set("retry_attempts", "retry_first", "retry_max")
+	})
+}
+
+// DeadLetter sends records that cannot be decoded, or failed for good, to a sink:
+// as they were read, with headers that say where from and why. Only when they are
+// durable there are they acknowledged. Default: none, the flow stops.
+func DeadLetter(sink Sink[Raw]) ConsumerOption {
+	return consumerOption(func(s *settings) { s.spec.deadLetter, s.spec.hasDeadLetter = sink, true; s.set("dead_letter") })
+}
+
+// SkipFailed acknowledges records that failed for good, and logs and counts them.
+// Default: the flow stops at them.
+func SkipFailed() ConsumerOption {
+	return consumerOption(func(s *settings) { s.spec.skipFailed = true; s.set("skip_failed") })
+}
+
+// SkipInvalid acknowledges records that cannot be decoded, and logs and counts
+// them. Default: the flow stops at them.
+func SkipInvalid() ConsumerOption {
+	return consumerOption(func(s *settings) { s.spec.skipInvalid = true; s.set("skip_invalid") })
+}
+
+// CommitEvery says when progress is committed: after that time, or after that many
+// records of one partition, whichever comes first. Zero switches one of them off;
+// both must not be. Default 1 s, no number.
+func CommitEvery(d time.Duration, records int) ConsumerOption {
+	return consumerOption(func(s *settings) {
+		s.spec.commit = runtime.CommitPolicy{Every: d, Records: records}
+		s.set("commit_every", "commit_records")
+	})
+}
+
+// Buffer bounds what a Consumer holds: unresolved records per partition, and bytes
+// of them over all partitions. At 80 % of the records fetching stops, at 40 % it
+// goes on. Default 4,096 records and 64 MiB.
+func Buffer(records, bytes int) ConsumerOption {
+	return consumerOption(func(s *settings) {
+		s.spec.buffer = runtime.Buffer{Records: records, Bytes: bytes}
+		s.set("buffer_records", "buffer_bytes")
+	})
+}
+
+// BatchWeight gives each record a weight; the n of Batches is then the weight from
+// which a batch is full. Default: each counts 1.
+func BatchWeight(weigh func(Raw) int) ConsumerOption {
+	return consumerOption(func(s *settings) {
+		s.spec.weigh = func(r *primitives.Record) int { return weigh(*r) }
+	})
+}
+
+// StallAfter is how long a partition may hold records without any progress before
+// it is reported: by a log line with all stacks, a metric, and as not ready.
+// Default 5 min.
+func StallAfter(d time.Duration) ConsumerOption {
+	return consumerOption(func(s *settings) { s.spec.stallAfter = d; s.set("stall_after") })
+}
+
+// Name names a Collector or an Endpoint in logs, metrics and environment
+// variables. Default: its pattern.
+func Name(name string) HTTPOption {
+	return httpOption(func(s *settings) { s.spec.name = name })
+}
+
+// MaxConcurrentQueries is the number of requests that one replica has in progress
+// at most; a request above it waits, and gets 503 with Retry-After when too many
+// wait. Default 100.
+func MaxConcurrentQueries(n int) HTTPOption {
+	return httpOption(func(s *settings) { s.spec.limits.MaxConcurrency = n; s.set("max_concurrent_queries") })
+}
+
+// TargetOngoingRequests is the number of requests in progress per replica that
+// scaling aims at. Default 1.
+func TargetOngoingRequests(n int) HTTPOption {
+	return httpOption(func(s *settings) {
+		s.spec.limits.TargetOngoing = n
+		s.set("target_num_ongoing_requests_per_replica")
+	})
+}
+
+// MaxBody is the size of a request's body at most, in bytes; a larger one gets
+// 413. Default 1 MiB.
+func MaxBody(bytes int) HTTPOption {
+	return httpOption(func(s *settings) { s.spec.maxBody = bytes; s.set("max_body_bytes") })
+}
+
+// Middleware wraps the handling of each record of a Consumer: decode, handler and
+// encode. It sees the raw record and its attempt.
+type Middleware = runtime.Middleware
+
+// Next goes on to the next middleware or the handler.
+type Next = runtime.Next
+
+// Delivery is what middleware sees of a record.
+type Delivery = runtime.Delivery
+
+// Use adds middleware to one Consumer, inside of the flow's own. The first given
+// is the outermost.
+func Use(mw ...Middleware) ConsumerOption {
+	return consumerOption(func(s *settings) { s.spec.middleware = append(s.spec.middleware, mw...) })
+}

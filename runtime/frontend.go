@@ -1,0 +1,277 @@
+package runtime
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"log/slog"
+	"net/http"
+	"sync"
+	"sync/atomic"
+	"time"
+
+	"github.com/flowkit-go/flow/primitives"
+	"github.com/flowkit-go/flow/runtime/web"
+)
+
+// A Route is a collector, an endpoint, or a plain http.Handler.
+type Route struct {
+	Name string
+	Kind string // collector, endpoint, handler
+	At   string
+	Web  *web.Route
+
+	// Sink and Outlet belong to a collector: its function writes to the outlet,
+	// which is connected to the sink while the flow runs.
+	Sink   Sink
+	Outlet *Outlet
+
+	// Plain is set, in place of Web, for a handler of net/http at Pattern.
+	Plain   http.Handler
+	Pattern string
+
+	Timeout time.Duration
+	MaxBody int
+	Processor
+}
+
+// HTTPConfig is what all routes of a flow share.
+type HTTPConfig struct {
+	Addr       string
+	Middleware []func(http.Handler) http.Handler
+}
+
+// An Outlet is where the function of a collector writes its outputs to.
+type Outlet struct {
+	writer atomic.Pointer[primitives.Writer]
+	ctx    context.Context // of writes: it outlives the request
+	stats  *stats
+	pool   sync.Pool
+}
+
+// Outputs returns empty outputs to fill and give to Write, once.
+func (o *Outlet) Outputs() *primitives.Outputs {
+	if out, ok := o.pool.Get().(*primitives.Outputs); ok {
+		return out
+	}
+	return &primitives.Outputs{}
+}
+
+// Write makes the outputs durable. It returns nil only when all of them are. When
+// ctx ends before, it returns its error, and nobody knows whether they are.
+func (o *Outlet) Write(ctx context.Context, out *primitives.Outputs) error {
+	writer := o.writer.Load()
+	if len(out.Records) == 0 || writer == nil {
+		o.recycle(out)
+		return nil
+	}
+	began := time.Now()
+	result := make(chan error, 1)
+	err := guard(func() error {
+		(*writer).Write(o.ctx, out.Records, func(err error) {
+			select {
+			case result <- err:
+			default:
+			}
+		})
+		return nil
+	})
+	if err == nil {
+		select {
+		case err = <-result:
+		case <-ctx.Done():
+			return ctx.Err() // the writer still has the outputs
+		}
+	}
+	o.stats.sinkWrite.observe(time.Since(began), 1)
+	if err != nil {
+		return &web.Error{Status: http.StatusServiceUnavailable, Detail: "what was sent could not be stored, try again later", Err: err}
+	}
+	o.stats.outputs.Add(int64(len(out.Records)))
+	o.recycle(out)
+	return nil
+}
+
+func (o *Outlet) recycle(out *primitives.Outputs) {
+	out.Reset()
+	o.pool.Put(out)
+}
+
+// frontend runs the routes of a flow: one server, a pool of replicas and a limit
+// of requests in progress for each route.
+type frontend struct {
+	cfg      HTTPConfig
+	log      *slog.Logger
+	routes   []*routeState
+	server   *web.Server
+	failure  chan error
+	served   chan struct{}
+	cancel   context.CancelCauseFunc // of writes
+	writeCtx context.Context
+}
+
+type routeState struct {
+	*Route
+	pool    *pool
+	limiter *web.Limiter
+	stats   stats
+	writer  primitives.Writer
+	next    atomic.Uint32 // the replica whose turn it is
+	classes [6]atomic.Int64
+}
+
+func newFrontend(cfg Config, log *slog.Logger) *frontend {
+	f := &frontend{cfg: cfg.HTTP, log: log, failure: make(chan error, 1), served: make(chan struct{})}
+	f.writeCtx, f.cancel = context.WithCancelCause(context.Background())
+	for _, r := range cfg.Routes {
+		s := &routeState{Route: r}
+		if r.Web != nil {
+			limit := r.Replicas.MaxConcurrency
+			s.limiter = web.NewLimiter(limit*r.Replicas.Start, limit*r.Replicas.Start)
+			s.pool = newPool(r.Processor, func(r *replica) { <-r.stop }, func() {})
+			s.pool.spec.ConcurrentTasks = 1
+		}
+		f.routes = append(f.routes, s)
+	}
+	return f
+}
+
+// open connects the sinks of collectors and listens, so that a port in use is
+// seen before anything starts.
+func (f *frontend) open(ctx context.Context, env *primitives.Env) (err error) {
+	f.server = web.NewServer(web.Config{
+		Addr: f.cfg.Addr, AddrHint: "FLOW_HTTP or flow.HTTPAddr", Logger: f.log, Middleware: f.cfg.Middleware,
+	})
+	for _, r := range f.routes {
+		if r.Plain != nil {
+			if _, err := f.server.Handle(r.Pattern, r.Plain); err != nil {
+				return err
+			}
+			continue
+		}
+		env := *env
+		env.Processor, env.Logger = r.Name, env.Logger.With("processor", r.Name)
+		if r.Sink.Open != nil {
+			if r.writer, err = r.Sink.Open(ctx, &env); err != nil {
+				return fmt.Errorf("%s: open sink %s: %w", r.Name, r.Sink.Name, err)
+			}
+			r.Outlet.ctx, r.Outlet.stats = f.writeCtx, &r.stats
+			if r.writer != nil {
+				r.Outlet.writer.Store(&r.writer)
+			}
+		}
+		r.Web.Name, r.Web.Timeout, r.Web.BodyLimit = r.Name, r.Timeout, int64(r.MaxBody)
+		r.Web.Limiter, r.Web.Observe = r.limiter, r.observe
+		r.Web.Handler = r.wrap(r.Web.Handler)
+		if err := f.server.Add(r.Web); err != nil {
+			return err
+		}
+	}
+	return f.server.Listen(ctx)
+}
+
+// wrap gives requests the values of a replica, in turn.
+func (r *routeState) wrap(next web.Handler) web.Handler {
+	if len(r.Setup) == 0 {
+		return next
+	}
+	return func(ctx context.Context, w http.ResponseWriter, req *http.Request) (int, error) {
+		return next(&replicaContext{ctx, r.pool.values(int(r.next.Add(1)))}, w, req)
+	}
+}
+
+func (r *routeState) observe(status int, took time.Duration) {
+	r.stats.handler.observe(took, 1)
+	r.classes[min(max(status/100, 0), 5)].Add(1)
+	switch {
+	case status < 400:
+		r.stats.ok.Add(1)
+		r.stats.rate.add(time.Now(), 1)
+	case status == http.StatusServiceUnavailable, status >= 500:
+		r.stats.failed.Add(1)
+	default:
+		r.stats.invalid.Add(1)
+	}
+}
+
+// start sets up the replicas and serves.
+func (f *frontend) start() error {
+	for _, r := range f.routes {
+		if r.pool == nil {
+			continue
+		}
+		if err := r.pool.Resize(r.Replicas.Start); err != nil {
+			return fmt.Errorf("%s: %w", r.Name, err)
+		}
+	}
+	go func() {
+		defer close(f.served)
+		if err := f.server.Serve(); err != nil {
+			f.failure <- err
+		}
+	}()
+	return nil
+}
+
+func (f *frontend) address() string {
+	if addr := f.server.Addr(); addr != nil {
+		return addr.String()
+	}
+	return ""
+}
+
+func (f *frontend) failed() <-chan error  { return f.failure }
+func (f *frontend) done() <-chan struct{} { return nil }
+
+// drain answers what has arrived, within the drain's time, and closes.
+func (f *frontend) drain(hard context.Context, p patience) error {
+	ctx, cancel := context.WithDeadline(hard, p.hard)
+	defer cancel()
+	impatient := time.AfterFunc(time.Until(p.soft), f.server.Cancel)
+	defer impatient.Stop()
+	var errs []error
+	if err := f.server.Shutdown(ctx); err != nil {
+		errs = append(errs, errors.Join(ErrDrainTimeout, err))
+	}
+	<-f.served
+	last, cancelLast := context.WithDeadline(hard, p.end)
+	defer cancelLast()
+	return errors.Join(append(errs, f.close(last))...)
+}
+
+func (f *frontend) close(ctx context.Context) error {
+	var errs []error
+	if f.server != nil {
+		errs = append(errs, f.server.Shutdown(ctx)) // nothing to do unless the start failed
+	}
+	for _, r := range f.routes {
+		if r.pool != nil {
+			errs = append(errs, r.pool.stop(ctx))
+		}
+		if r.writer != nil {
+			errs = append(errs, guard(func() error { return r.writer.Close(ctx) }))
+		}
+	}
+	f.cancel(ErrDraining)
+	return errors.Join(errs...)
+}
+
+func (f *frontend) snapshots(now time.Time) []ProcessorSnapshot {
+	var out []ProcessorSnapshot
+	for _, r := range f.routes {
+		if r.Web == nil {
+			continue
+		}
+		inFlight, waiting, _ := r.limiter.Stats()
+		backlog := int64(waiting)
+		out = append(out, ProcessorSnapshot{
+			Name: r.Name, Kind: r.Kind, At: r.At, Replicas: r.pool.Replicas(), Tasks: r.pool.Replicas() * r.Replicas.MaxConcurrency,
+			InFlight: int64(inFlight), Throughput: r.stats.rate.perSecond(now), Backlog: &backlog,
+			Messages: r.stats.counts(), Errors: Errors{Invalid: r.stats.invalid.Load()},
+			Handler: r.stats.handler.latency(), Sink: r.stats.sinkWrite.latency(),
+		})
+	}
+	return out
+}
+
+var statusClasses = [...]string{"", "1xx", "2xx", "3xx", "4xx", "5xx"}

@@ -1,0 +1,157 @@
+package runtime
+
+import (
+	"math"
+	"time"
+)
+
+// Snapshot is the state of a running flow, as /state shows it.
+type Snapshot struct {
+	Flow       string              `json:"flow"`
+	State      string              `json:"state"` // new, starting, running, draining, stopped
+	Time       time.Time           `json:"time"`
+	UptimeSecs float64             `json:"uptime_secs"`
+	Addresses  Addresses           `json:"addresses"`
+	Processors []ProcessorSnapshot `json:"processors"`
+}
+
+// ProcessorSnapshot is the state of one processor. Rates are per second over the
+// last minute. A backlog that is not known is null, as is the burn time without
+// throughput.
+type ProcessorSnapshot struct {
+	Name        string   `json:"name"`
+	Kind        string   `json:"kind"`
+	At          string   `json:"at"` // where it is registered
+	Replicas    int      `json:"replicas"`
+	Tasks       int      `json:"tasks"` // over all replicas
+	InFlight    int64    `json:"in_flight"`
+	Throughput  float64  `json:"throughput"` // successful records or requests
+	Backlog     *int64   `json:"backlog"`
+	BurnSeconds *float64 `json:"burn_seconds"`
+	Paused      bool     `json:"paused"`
+
+	Messages Counts  `json:"messages"`
+	Errors   Errors  `json:"errors"`
+	Handler  Latency `json:"handler_seconds"`
+	Sink     Latency `json:"sink_write_seconds"`
+	Age      Latency `json:"age_seconds"` // from the event's time until it was handled
+
+	Lanes []LaneSnapshot `json:"lanes,omitempty"`
+}
+
+// Counts are records by outcome, as in flow_messages_total.
+type Counts struct {
+	OK      int64 `json:"ok"`
+	Skipped int64 `json:"skipped"`
+	Retried int64 `json:"retried"`
+	Dead    int64 `json:"dead"`
+	Failed  int64 `json:"failed"`
+}
+
+// Errors counts what went wrong besides records.
+type Errors struct {
+	Invalid    int64 `json:"invalid"` // records that could not be decoded
+	Source     int64 `json:"source"`
+	Sink       int64 `json:"sink"` // writes tried again
+	DeadLetter int64 `json:"dead_letter"`
+	Commit     int64 `json:"commit"`
+	Stalls     int64 `json:"stalls"`
+}
+
+// Latency are quantiles in seconds over the life of the process, within 12 %.
+type Latency struct {
+	Count int64   `json:"count"`
+	P50   float64 `json:"p50"`
+	P95   float64 `json:"p95"`
+	P99   float64 `json:"p99"`
+}
+
+// LaneSnapshot is the state of one partition that this process holds.
+type LaneSnapshot struct {
+	Topic     string  `json:"topic"`
+	Partition int32   `json:"partition"`
+	State     string  `json:"state"`    // running, draining, released
+	Position  int64   `json:"position"` // of the first unresolved record
+	Committed int64   `json:"committed"`
+	Read      int64   `json:"read"` // the next position to read
+	Lag       int64   `json:"lag"`  // unresolved records that were read
+	Bytes     int     `json:"bytes"`
+	AgeSecs   float64 `json:"age_secs"` // since the first unresolved record last changed
+	Stalled   bool    `json:"stalled"`
+	Retrying  bool    `json:"retrying"`
+}
+
+func (h *histogram) latency() Latency {
+	return Latency{h.count.Load(), h.quantile(.5).Seconds(), h.quantile(.95).Seconds(), h.quantile(.99).Seconds()}
+}
+
+func (s *stats) counts() Counts {
+	return Counts{s.ok.Load(), s.skipped.Load(), s.retried.Load(), s.dead.Load(), s.failed.Load()}
+}
+
+// Snapshot returns the present state. It may be called at any time.
+func (e *Engine) Snapshot() Snapshot {
+	now := time.Now()
+	s := Snapshot{
+		Flow: e.cfg.Name, State: stateNames[e.state.Load()], Time: now.UTC(),
+		Processors: []ProcessorSnapshot{},
+	}
+	if s.State != "new" && s.State != "starting" {
+		s.Addresses = e.addresses()
+		s.UptimeSecs = now.Sub(e.began).Seconds()
+	}
+	for _, c := range e.consumers {
+		s.Processors = append(s.Processors, c.snapshot(now))
+	}
+	if e.web != nil {
+		s.Processors = append(s.Processors, e.web.snapshots(now)...)
+	}
+	return s
+}
+
+func (c *consumer) snapshot(now time.Time) ProcessorSnapshot {
+	p := ProcessorSnapshot{
+		Name: c.spec.Name, Kind: "consumer", At: c.spec.At,
+		Replicas: c.pool.Replicas(), Tasks: c.pool.Replicas() * c.spec.ConcurrentTasks,
+		InFlight: c.stats.running.Load(), Throughput: c.stats.rate.perSecond(now),
+		Paused:   c.queue.isPaused(),
+		Messages: c.stats.counts(),
+		Errors: Errors{
+			Invalid: c.stats.invalid.Load(), Source: c.stats.sourceErrors.Load(), Sink: c.stats.sinkRetried.Load(),
+			DeadLetter: c.stats.deadFailed.Load(), Commit: c.stats.commitErrors.Load(), Stalls: c.stats.stalls.Load(),
+		},
+		Handler: c.stats.handler.latency(), Sink: c.stats.sinkWrite.latency(), Age: c.stats.age.latency(),
+	}
+	if b := c.backlog.Load(); b >= 0 {
+		p.Backlog = &b
+		if burn := burnSeconds(b, p.Throughput); !math.IsInf(burn, 1) {
+			p.BurnSeconds = &burn
+		}
+	}
+	for _, l := range c.allLanes() {
+		p.Lanes = append(p.Lanes, l.snapshot(now))
+	}
+	return p
+}
+
+// burnSeconds is how long working off the backlog takes at the present rate.
+func burnSeconds(backlog int64, throughput float64) float64 {
+	if backlog == 0 {
+		return 0
+	}
+	return float64(backlog) / throughput
+}
+
+func (l *lane) snapshot(now time.Time) LaneSnapshot {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	s := LaneSnapshot{
+		Topic: l.part.Topic, Partition: l.part.ID, State: l.state.String(),
+		Position: l.t.committable(), Committed: l.committed, Read: l.t.position,
+		Lag: int64(l.t.undone), Bytes: l.t.bytes, Stalled: l.stallSeen, Retrying: l.blocked,
+	}
+	if l.t.undone > 0 {
+		s.AgeSecs = max(0, float64(now.UnixNano()-l.progress)/1e9)
+	}
+	return s
+}
