@@ -72,7 +72,6 @@ func (w *jsonWriter[T]) append(dst []byte, v T) ([]byte, error) {
 	w.dst, w.v = dst, v
 	err := w.enc.Encode(&w.v)
 	if err != nil {
-		w.dst = dst
 		std := stdjson.NewEncoder(w)
 		std.SetEscapeHTML(false)
 		err = std.Encode(&w.v)

@@ -108,9 +108,6 @@ func firstRefused(t reflect.Type, data []byte) *refusal {
 		return nil
 	}
 	for i := 0; d.More(); i++ {
-		if t.Kind() == reflect.Array && i == t.Len() {
-			return nil // encoding/json ignores what is too much
-		}
 		name := strconv.Itoa(i)
 		if data[0] == '{' {
 			key, err := d.Token()
