@@ -119,7 +119,7 @@ func present(t *testing.T, path string) map[int]bool {
 	return rows
 }
 
-func TestDelivery125KillLosesNothingThatWasConfirmed(t *testing.T) {
+func TestDelivery125_KillLosesNothingThatWasConfirmed(t *testing.T) {
 	path := filepath.Join(t.TempDir(), "flow.db")
 	var confirmed []int
 	for kill := range 5 {

@@ -9,11 +9,11 @@ import (
 // declared is the type that a column of each kind is declared with.
 func (k kind) declared() string {
 	switch k {
-	case integer:
+	case kindInteger:
 		return "INTEGER"
-	case real:
+	case kindReal:
 		return "REAL"
-	case text:
+	case kindText:
 		return "TEXT"
 	default:
 		return "BLOB"
@@ -37,17 +37,17 @@ func (k kind) holds(decl string) bool {
 	case decl == "" || decl == "ANY":
 		return true
 	case has("INT"):
-		return k == integer
+		return k == kindInteger
 	case has("CHAR", "CLOB", "TEXT"):
-		return k == text
+		return k == kindText
 	case has("BLOB"):
-		return k == blob
+		return k == kindBlob
 	case has("REAL", "FLOA", "DOUB"):
-		return k == real
+		return k == kindReal
 	case has("DATE", "TIME"): // a text that does not look like a number stays what it is
-		return k == text || k == integer
+		return k == kindText || k == kindInteger
 	default: // NUMERIC, which turns texts that look like numbers into numbers
-		return k == integer || k == real
+		return k == kindInteger || k == kindReal
 	}
 }
 

@@ -44,10 +44,10 @@ type storage struct {
 type kind uint8
 
 const (
-	integer kind = iota
-	real
-	text
-	blob
+	kindInteger kind = iota
+	kindReal
+	kindText
+	kindBlob
 )
 
 // inferSchema returns the columns of struct type t. key is a list of column

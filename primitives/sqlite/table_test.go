@@ -166,42 +166,40 @@ func TestErrorOfATriggerMayPass(t *testing.T) {
 	}
 }
 
-func TestClose(t *testing.T) {
-	t.Run("141_closed", func(t *testing.T) {
-		env := newEnv(t)
-		table := Table[quake]{Name: "quakes"}
-		w := open(t, table, env)
-		written := make(chan error, 50)
-		batch, err := w.records(makeQuakes(0, 100)...)
-		if err != nil {
-			t.Fatal(err)
-		}
-		for range cap(written) {
-			w.Write(t.Context(), batch, func(err error) { written <- err })
-		}
-		if err := w.Close(t.Context()); err != nil {
-			t.Fatal(err)
-		}
-		for range cap(written) {
-			select {
-			case err := <-written:
-				if err != nil {
-					t.Error(err)
-				}
-			default:
-				t.Fatal("Close returned before a batch was reported")
+func TestDelivery141_Closed(t *testing.T) {
+	env := newEnv(t)
+	table := Table[quake]{Name: "quakes"}
+	w := open(t, table, env)
+	written := make(chan error, 50)
+	batch, err := w.records(makeQuakes(0, 100)...)
+	if err != nil {
+		t.Fatal(err)
+	}
+	for range cap(written) {
+		w.Write(t.Context(), batch, func(err error) { written <- err })
+	}
+	if err := w.Close(t.Context()); err != nil {
+		t.Fatal(err)
+	}
+	for range cap(written) {
+		select {
+		case err := <-written:
+			if err != nil {
+				t.Error(err)
 			}
+		default:
+			t.Fatal("Close returned before a batch was reported")
 		}
-		if err := w.write(t.Context(), makeQuake(1)); !errors.Is(err, primitives.ErrClosed) {
-			t.Error(err)
-		}
-		if err := w.Close(t.Context()); err != nil {
-			t.Error(err)
-		}
-		if got, err := Query[int](t.Context(), reader(t, table), "select count(*) from quakes"); err != nil || got[0] != 5000 {
-			t.Error(got, err)
-		}
-	})
+	}
+	if err := w.write(t.Context(), makeQuake(1)); !errors.Is(err, primitives.ErrClosed) {
+		t.Error(err)
+	}
+	if err := w.Close(t.Context()); err != nil {
+		t.Error(err)
+	}
+	if got, err := Query[int](t.Context(), reader(t, table), "select count(*) from quakes"); err != nil || got[0] != 5000 {
+		t.Error(got, err)
+	}
 }
 
 // locked opens a transaction on the file, as another process would, and returns

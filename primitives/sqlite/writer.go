@@ -52,7 +52,8 @@ func openWriter(ctx context.Context, env *primitives.Env, path string, s *schema
 	return w, nil
 }
 
-// Write queues the batch for the next transaction.
+// Write queues the batch for the next transaction. It calls done on the
+// connection's goroutine, which writes nothing until done returns.
 func (w *writer) Write(ctx context.Context, batch []primitives.Record, done func(error)) {
 	w.mu.Lock()
 	if w.closed {
