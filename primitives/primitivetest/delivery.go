@@ -61,8 +61,7 @@ func checkOrder(h *harness) {
 		h.ordered("all", got, want)
 		return
 	}
-	s := h.read(h.Records)
-	ds := s.take(len(want))
+	ds := h.read(h.Records+100).takeAll(len(want), false)
 	h.equal(recordsOf(ds), want)
 	for lane, got := range byLane(ds) {
 		h.ordered(lane.Partition.String(), got, want)
@@ -137,8 +136,7 @@ func checkConcurrentWriters(h *harness) {
 		}
 		return
 	}
-	s := h.read(len(want))
-	ds := s.take(len(want))
+	ds := h.read(len(want)+100).takeAll(len(want), false)
 	h.equal(recordsOf(ds), want)
 	if h.Features.Ordered {
 		for lane, got := range byLane(ds) {

@@ -185,14 +185,5 @@ func (h *harness) readBack(n int) []primitives.Record {
 		return got
 	}
 	s := h.read(n + 100)
-	defer s.stop()
-	ds := s.take(n)
-	if h.Features.Commits {
-		s.commit(ds)
-	}
-	out := make([]primitives.Record, len(ds))
-	for i, d := range ds {
-		out[i] = d.Record
-	}
-	return out
+	return recordsOf(s.takeAll(n, h.Features.Commits))
 }

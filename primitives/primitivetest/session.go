@@ -149,6 +149,18 @@ func (s *session) take(n int) []Delivery {
 	return out
 }
 
+// takeAll takes n records, commits them if wanted, stops the session, and returns
+// them with all that were pushed besides.
+func (s *session) takeAll(n int, commit bool) []Delivery {
+	s.Helper()
+	ds := s.take(n)
+	if commit {
+		s.commit(ds)
+	}
+	s.stop()
+	return s.in.deliveries()
+}
+
 // why adds what the reader said, if it has ended.
 func (s *session) why(err error) error {
 	select {
