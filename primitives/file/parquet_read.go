@@ -70,9 +70,47 @@ func (p *parquetRows[T]) start(next int64) (err error) {
 	if err != nil {
 		return err
 	}
+	if err := checkColumns("", parquet.SchemaOf(new(T)), f.Schema()); err != nil {
+		return err
+	}
 	p.in = parquet.NewGenericReader[T](f)
 	p.row = min(next-1, p.in.NumRows())
 	return p.in.SeekToRow(p.row)
+}
+
+// checkColumns reports columns that a row type wants in another form than the
+// file has them: package parquet would quietly read zeros. Columns that only one
+// of the two has are ignored.
+func checkColumns(path string, want, has parquet.Node) error {
+	for _, w := range want.Fields() {
+		for _, h := range has.Fields() {
+			if w.Name() != h.Name() {
+				continue
+			}
+			name := path + w.Name()
+			if ws, hs := formOf(w), formOf(h); ws != hs && !(ws == "INT64" && hs == "INT32") && !(ws == "DOUBLE" && hs == "FLOAT") {
+				return fmt.Errorf("column %s is %s in the file, but %s in the type", name, hs, ws)
+			}
+			if w.Leaf() {
+				break
+			}
+			if err := checkColumns(name+".", w, h); err != nil {
+				return err
+			}
+		}
+	}
+	return nil
+}
+
+func formOf(n parquet.Node) string {
+	form := "a group"
+	if n.Leaf() {
+		form = n.Type().Kind().String()
+	}
+	if n.Repeated() {
+		form = "a list of " + form
+	}
+	return form
 }
 
 func (p *parquetRows[T]) read(dst []primitives.Record) ([]primitives.Record, error) {
