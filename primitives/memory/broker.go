@@ -63,7 +63,7 @@ func (b *Broker) Append(topic string, partition int32, records ...primitives.Rec
 	var a arena
 	a.grow(records)
 	for i := range records {
-		stored[i] = a.copy(&records[i])
+		a.copy(&stored[i], &records[i])
 		stored[i].Offset, stored[i].Attempt = records[i].Offset, records[i].Attempt
 	}
 	b.mu.Lock()

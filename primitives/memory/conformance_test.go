@@ -1,6 +1,7 @@
 package memory_test
 
 import (
+	"context"
 	"testing"
 	"time"
 
@@ -97,4 +98,54 @@ func TestCounterTakesWhatReplayGives(t *testing.T) {
 	if n, size := sink.Records(), sink.Bytes(); n != 2468 || size != 2468 {
 		t.Errorf("counted %d records and %d bytes, want 2468 and 2468", n, size)
 	}
+}
+
+// The parts of the suite also work alone, and a system that is stopped and
+// started, or cannot be reached, is played by the broker.
+func TestSourceAndSinkConformance(t *testing.T) {
+	features := primitivetest.Features{
+		Ordered: true, Binary: true, Keys: true, Headers: true, Time: true, Redelivery: true, Commits: true, Backlog: true,
+		Durable: true,
+	}
+	restart := func(testing.TB) {}
+	t.Run("Source", func(t *testing.T) {
+		primitivetest.RunSource(t, primitivetest.Config{
+			Features:  features,
+			MaxBuffer: 4 << 20,
+			New: func(testing.TB) primitivetest.Ends {
+				b := memory.NewBroker()
+				feed := func(_ context.Context, records []primitives.Record) error {
+					b.Append("t", 0, records...)
+					return nil
+				}
+				return primitivetest.Ends{Source: memory.Topic[primitives.Record]{Broker: b, Name: "t"}, Feed: feed, Restart: restart}
+			},
+			Unreachable: func(testing.TB) primitivetest.Ends {
+				return primitivetest.Ends{Source: memory.Topic[primitives.Record]{Broker: deaf(), Name: "t"}}
+			},
+		})
+	})
+	t.Run("Sink", func(t *testing.T) {
+		primitivetest.RunSink(t, primitivetest.Config{
+			Features: features,
+			New: func(testing.TB) primitivetest.Ends {
+				b := memory.NewBroker()
+				readBack := func(context.Context) ([]primitives.Record, error) { return b.Records("t", 0), nil }
+				return primitivetest.Ends{Sink: memory.Topic[primitives.Record]{Broker: b, Name: "t"}, ReadBack: readBack, Restart: restart}
+			},
+			Unreachable: func(testing.TB) primitivetest.Ends {
+				return primitivetest.Ends{Sink: memory.Queue[primitives.Record]{Broker: deaf(), Name: "t"}}
+			},
+		})
+	})
+}
+
+// deaf returns a broker that does not answer when it is opened.
+func deaf() *memory.Broker {
+	b := memory.NewBroker()
+	b.Control(func(op memory.Op) error {
+		<-op.Context.Done()
+		return op.Context.Err()
+	})
+	return b
 }

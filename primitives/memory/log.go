@@ -193,25 +193,27 @@ func (a *arena) grow(records []primitives.Record) {
 	}
 }
 
-// copy returns a record with copies of r's bytes, and what else a log stores.
-func (a *arena) copy(r *primitives.Record) primitives.Record {
-	c := primitives.Record{Key: a.take(r.Key), Value: a.take(r.Value), Time: r.Time}
+// copy sets what a log stores of r in dst, which is zero. It writes the fields
+// one by one: whole records are large enough for their copies to be felt.
+func (a *arena) copy(dst, r *primitives.Record) {
+	if r.Key != nil {
+		dst.Key = a.take(r.Key)
+	}
+	if r.Value != nil { // nil stays nil: in a log a missing value is not an empty one
+		dst.Value = a.take(r.Value)
+	}
+	dst.Time = r.Time
 	if len(r.Headers) > 0 {
 		from := len(a.headers)
 		for _, h := range r.Headers {
 			a.headers = append(a.headers, primitives.Header{Name: h.Name, Value: a.take(h.Value)})
 		}
-		c.Headers = a.headers[from:len(a.headers):len(a.headers)]
+		dst.Headers = a.headers[from:len(a.headers):len(a.headers)]
 	}
-	return c
 }
 
-// take copies b. A nil slice stays nil: in a log a missing value is not an
-// empty one.
+// take copies b.
 func (a *arena) take(b []byte) []byte {
-	if b == nil {
-		return nil
-	}
 	from := len(a.bytes)
 	a.bytes = append(a.bytes, b...)
 	return a.bytes[from:len(a.bytes):len(a.bytes)]

@@ -130,7 +130,7 @@ func (s *queueStore) write(ctx context.Context, batch []primitives.Record) error
 	now := time.Now()
 	p := part{records: make([]primitives.Record, len(batch))}
 	for i := range batch {
-		p.records[i] = a.copy(&batch[i])
+		a.copy(&p.records[i], &batch[i])
 		stamp(&p.records[i], now)
 	}
 	err := s.broker.control(ctx, Op{Kind: OpWrite, Name: s.queue.name, Records: p.records})

@@ -35,7 +35,7 @@ func (s *topicStore) write(ctx context.Context, batch []primitives.Record) error
 	stored := make([]primitives.Record, len(batch))
 	if n == 1 {
 		for i := range batch {
-			stored[i] = a.copy(&batch[i])
+			a.copy(&stored[i], &batch[i])
 			stamp(&stored[i], now)
 		}
 		return s.store(ctx, []part{{id: 0, records: stored}}, len(batch))
@@ -63,7 +63,7 @@ func (s *topicStore) write(ctx context.Context, batch []primitives.Record) error
 		at := next[ids[i]]
 		next[ids[i]]++
 		indexes[at] = i
-		stored[at] = a.copy(&batch[i])
+		a.copy(&stored[at], &batch[i])
 		stamp(&stored[at], now)
 	}
 	var parts []part
