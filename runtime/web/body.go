@@ -134,8 +134,9 @@ func emptyBody() error {
 	return &Error{Status: http.StatusBadRequest, Detail: "the request has no body, and needs one in JSON"}
 }
 
+// tooLarge closes the connection, or net/http would first wait for more of the body.
 func tooLarge(limit int64) error {
-	return &Error{Status: http.StatusRequestEntityTooLarge,
+	return &Error{Status: http.StatusRequestEntityTooLarge, Header: http.Header{"Connection": {"close"}},
 		Detail: fmt.Sprintf("the body is larger than %d bytes", limit)}
 }
 
