@@ -34,8 +34,9 @@ type Config struct {
 	// Records is how many records the larger checks write. Default 1000.
 	Records int
 
-	// MaxBuffer is the number of bytes that a reader may hold while its lane is
-	// full, and what stores them in this process. Default 0: not measured.
+	// MaxBuffer is the number of bytes by which this process may grow while a
+	// lane is full and there is four times as much to read. Default 0: not
+	// measured.
 	MaxBuffer int64
 
 	// Leaks are options for goleak, such as goroutines of a client library that

@@ -193,6 +193,17 @@ func mutations(released <-chan struct{}) []mutation {
 				return err
 			}
 		}},
+		{name: "ends long after it was cancelled", sees: "Cancel", reader: func(r *brokenReader) {
+			good := r.run
+			r.run = func(ctx context.Context, in primitives.Intake) error {
+				err := good(ctx, in)
+				select {
+				case <-time.After(10 * time.Second):
+				case <-released:
+				}
+				return err
+			}
+		}},
 		{name: "leaves a goroutine behind", sees: "Cancel ReaderClose", reader: func(r *brokenReader) {
 			good := r.run
 			r.run = func(ctx context.Context, in primitives.Intake) error {

@@ -102,7 +102,8 @@ func (s *session) end() {
 		return
 	}
 	s.ended = true
-	timer := time.NewTimer(s.Timeout)
+	limit := min(s.Timeout, prompt)
+	timer := time.NewTimer(limit)
 	defer timer.Stop()
 	select {
 	case err := <-s.result:
@@ -110,9 +111,12 @@ func (s *session) end() {
 			s.Errorf("Run returned %v when its context was cancelled, want nil", err)
 		}
 	case <-timer.C:
-		s.Fatalf("Run did not return within %v after its context was cancelled", s.Timeout)
+		s.Fatalf("Run did not return within %v after its context was cancelled", limit)
 	}
 }
+
+// prompt is how soon Run returns when it is cancelled.
+const prompt = 5 * time.Second
 
 // stop ends Run, closes the reader and looks at how it behaved.
 func (s *session) stop() {
