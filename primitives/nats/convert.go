@@ -120,7 +120,10 @@ func decodeHeaders(h natsgo.Header, r *primitives.Record) {
 			packed = append(packed, f)
 		}
 	}
-	r.Headers = packed
+	r.Headers = nil
+	if len(packed) > 0 {
+		r.Headers = packed
+	}
 }
 
 // unpack reads the value of packedHeader, which has at least one field.
