@@ -131,4 +131,10 @@ func bytesEncoder(key func([]byte) string) Encoder[[]byte] {
 	}
 }
 
-func takeKey(out *Outputs, key string) []byte { return out.Take(append(out.Buffer(), key...)) }
+// takeKey keeps a key; an empty one is none.
+func takeKey(out *Outputs, key string) []byte {
+	if key == "" {
+		return nil
+	}
+	return out.Take(append(out.Buffer(), key...))
+}

@@ -109,7 +109,7 @@ func (o *Outputs) Buffer() []byte {
 // Value. Bytes that were not appended to Buffer need no Take.
 func (o *Outputs) Take(b []byte) []byte {
 	if len(b) == 0 {
-		return nil
+		return o.buf[len(o.buf):len(o.buf):len(o.buf)] // empty, but not nil
 	}
 	if free := o.buf[len(o.buf):cap(o.buf)]; len(free) >= len(b) && &free[0] == &b[0] {
 		o.buf = o.buf[:len(o.buf)+len(b)]

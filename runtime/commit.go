@@ -44,14 +44,24 @@ func (m *committer) run(ctx context.Context) {
 		defer ticker.Stop()
 		tick = ticker.C
 	}
+	var again <-chan time.Time // what failed is due again, where no tick does that
+	round := func() error {
+		err := m.round(ctx)
+		if again = nil; err != nil && tick == nil {
+			again = time.After(commitPause)
+		}
+		return err
+	}
 	for {
 		select {
 		case <-ctx.Done():
 			return
 		case <-tick:
-			_ = m.round(ctx)
+			_ = round()
 		case <-m.due:
-			_ = m.round(ctx)
+			_ = round()
+		case <-again:
+			_ = round()
 		case ask := <-m.asks:
 			waiting := []*commitAsk{ask}
 			for more := true; more; {
@@ -62,7 +72,7 @@ func (m *committer) run(ctx context.Context) {
 					more = false
 				}
 			}
-			err := m.round(ctx)
+			err := round()
 			for _, ask := range waiting {
 				ask.reply <- err
 			}
@@ -128,8 +138,23 @@ func (m *committer) round(ctx context.Context) error {
 			m.putBack(lanes, commits)
 			return err
 		}
+		lanes, commits = held(lanes, commits)
 	}
 	return nil
+}
+
+// held drops the commits of lanes that were given up meanwhile: their partitions
+// may be held again and be further by now.
+func held(lanes []*lane, commits []primitives.Commit) (l []*lane, c []primitives.Commit) {
+	for i := range lanes {
+		lanes[i].mu.Lock()
+		state := lanes[i].state
+		lanes[i].mu.Unlock()
+		if state != laneReleased {
+			l, c = append(l, lanes[i]), append(c, commits[i])
+		}
+	}
+	return l, c
 }
 
 // gather takes from each lane what can be committed now.
@@ -138,7 +163,7 @@ func (m *committer) gather() (lanes []*lane, commits []primitives.Commit) {
 		l.mu.Lock()
 		next := l.t.committable()
 		leases := l.t.leases
-		if l.state != laneReleased && (len(leases) > 0 || (next > l.committed && m.c.leaser == nil)) {
+		if l.state != laneReleased && (len(leases) > 0 || (next > max(l.committed, l.refused) && m.c.leaser == nil)) {
 			l.t.leases = nil
 			l.sent = next
 			lanes = append(lanes, l)
@@ -166,6 +191,9 @@ func (m *committer) settle(lanes []*lane, commits []primitives.Commit, err error
 			l.committed = max(l.committed, commits[i].Next)
 			l.mu.Unlock()
 		case errors.Is(reason, primitives.ErrNotAssigned) || errors.Is(reason, primitives.ErrLost):
+			l.mu.Lock()
+			l.refused = commits[i].Next
+			l.mu.Unlock()
 			m.c.log.Warn("commit discarded", "partition", l.part.String(), "offset", commits[i].Next, "error", reason)
 		default:
 			failedLanes, failed = append(failedLanes, l), append(failed, commits[i])

@@ -95,8 +95,9 @@ func (t *task) turn(l *lane) {
 			i++
 			c.stats.handler.observe(now.Sub(last), 1)
 			c.submit(b)
-			b = c.newBatch()
-			if !t.failed(ref{l, seq}, v, err) {
+			goOn := t.failed(ref{l, seq}, v, err)
+			b = l.batch() // what was submitted may still wait: nothing may overtake it
+			if !goOn {
 				break
 			}
 		}
