@@ -141,7 +141,9 @@ func TestKill9(t *testing.T) {
 
 	env := place(t, "check")
 	env.DataDir = dir
-	ctx := testContext(t)
+	// Less than the ack wait: what the children had borrowed must come at once.
+	ctx, cancel := context.WithTimeout(t.Context(), 20*time.Second)
+	defer cancel()
 	r := openTestReader(t, ctx, env, crashStream)
 	in := primitivetest.NewIntake(4096)
 	ended := make(chan error, 1)
