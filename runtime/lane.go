@@ -58,6 +58,7 @@ type lane struct {
 	idle      chan struct{}
 	committed int64 // what the source has confirmed
 	sent      int64 // highest position given to Commit: it never goes backwards
+	refused   int64 // what the source does not take because the partition is not held
 
 	progress  int64 // when head last moved or work began, unix nanoseconds
 	stallSeen bool
