@@ -393,7 +393,8 @@ func (r *worldReader) Commit(_ context.Context, commits []primitives.Commit) err
 func (r *worldReader) Close(context.Context) error { return nil }
 
 // run runs one consumer in the world until the input has ended, a crash or a stop.
-func (w *world) run(t *testing.T) (ended bool) {
+// The fourth run is left alone and has to finish.
+func (w *world) run(t *testing.T, n int) (ended bool) {
 	limits := autoscale.Defaults()
 	limits.Max = 8
 	sink, dead := &worldWriter{w: w}, &worldWriter{w: w, dead: true}
@@ -426,6 +427,9 @@ func (w *world) run(t *testing.T) (ended bool) {
 	}
 	w.mu.Lock()
 	crashAt := time.After(time.Duration(1+w.rnd.IntN(400)) * time.Millisecond)
+	if n >= 4 {
+		crashAt = time.After(time.Hour)
+	}
 	soft := w.rnd.IntN(2) == 0
 	w.mu.Unlock()
 	hard, cut := context.WithCancel(context.Background())
@@ -439,6 +443,9 @@ func (w *world) run(t *testing.T) (ended bool) {
 			running, ended = false, true
 		case <-crashAt:
 			running = false
+			if n >= 4 {
+				w.fail("the consumer does not finish")
+			}
 			if !soft {
 				cut() // as hard as it gets without ending the process
 			}
@@ -480,7 +487,7 @@ func TestLanesProperty(t *testing.T) {
 				synctest.Test(t, func(t *testing.T) {
 					w := newWorld(seed, order)
 					runs := 1
-					for !w.run(t) {
+					for !w.run(t, runs) {
 						runs++
 					}
 					w.mu.Lock()
