@@ -285,11 +285,20 @@ func (l *lane) resolve(seqs []uint64) (wakeOthers bool) {
 		return false
 	}
 	freed, head := 0, l.t.head
+	now := time.Now().UnixNano()
+	ages, aged := 0.0, 0
 	for _, seq := range seqs {
+		if at := l.t.recs[seq&l.t.mask].Time; !at.IsZero() {
+			ages += float64(now - at.UnixNano())
+			aged++
+		}
 		freed += l.t.resolve(seq)
 	}
+	if aged > 0 {
+		l.c.stats.age.observe(time.Duration(ages/float64(aged)), aged)
+	}
 	if l.t.head != head {
-		l.progress = time.Now().UnixNano()
+		l.progress = now
 		l.c.committer.note(l)
 		l.room.Broadcast()
 	} else if len(l.t.leases) > 0 {
