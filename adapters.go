@@ -119,7 +119,7 @@ func (b batches[T]) decodeOne() (func(primitives.Record) error, error) {
 		return nil, err
 	}
 	return func(r primitives.Record) error {
-		_, err := decode([]primitives.Record{r})
+		_, err := decodeSafely(decode, []primitives.Record{r})
 		return err
 	}, nil
 }

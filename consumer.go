@@ -5,6 +5,7 @@ import (
 	"errors"
 	"fmt"
 	"reflect"
+	"runtime/debug"
 
 	"github.com/flowkit-go/flow/primitives"
 	"github.com/flowkit-go/flow/runtime"
@@ -136,9 +137,9 @@ func checkPrimitive(p *Processor, v any) {
 func erase[In, Out any](fn func(context.Context, In) (Out, error),
 	decode primitives.Decoder[In], encode primitives.Encoder[Out]) runtime.Handler {
 	return func(ctx context.Context, recs []primitives.Record, out *primitives.Outputs) error {
-		in, err := decode(recs)
+		in, err := decodeSafely(decode, recs)
 		if err != nil {
-			return undecodable[In](err)
+			return err
 		}
 		v, err := fn(ctx, in)
 		if err != nil {
@@ -146,6 +147,19 @@ func erase[In, Out any](fn func(context.Context, In) (Out, error),
 		}
 		return encode(v, out)
 	}
+}
+
+// decodeSafely calls a decoder whose error, or panic, is that of an invalid record.
+func decodeSafely[T any](decode primitives.Decoder[T], recs []primitives.Record) (v T, err error) {
+	defer func() {
+		if p := recover(); p != nil {
+			err = undecodable[T](&runtime.PanicError{Value: p, Stack: debug.Stack()})
+		}
+	}()
+	if v, err = decode(recs); err != nil {
+		err = undecodable[T](err)
+	}
+	return v, err
 }
 
 // undecodable makes sure that a decoder's error is known as one, whatever a
