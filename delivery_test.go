@@ -130,7 +130,7 @@ func (r *rig) start(processors ...*flow.Processor) *running {
 // processor is the state of the flow's first processor.
 func (f *running) processor() runtime.ProcessorSnapshot {
 	<-f.ready
-	return flow.Look(f.app).Processors[0]
+	return f.app.Snapshot().Processors[0]
 }
 
 // lane is the state of one of its partitions.
