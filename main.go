@@ -136,7 +136,9 @@ func (f *Flow) runCommand(cmd *cobra.Command) error {
 	}
 	user := f.opts.ready
 	f.opts.ready = func(a Addresses) {
-		f.announce(cmd.OutOrStdout(), a)
+		if os.Getenv(Announce) != "off" {
+			f.announce(cmd.OutOrStdout(), a)
+		}
 		tellParent(a)
 		if user != nil {
 			user(a)
@@ -189,6 +191,11 @@ func (f *Flow) announce(w io.Writer, a Addresses) {
 // which a program started by `flow run` writes its Addresses as one line of JSON
 // once it has started.
 const ReadyFD = "FLOW_READY_FD"
+
+// Announce names the environment variable that, when it is "off", keeps a program
+// from printing where it can be reached once it has started: `flow run` prints
+// that itself, as it owns the addresses.
+const Announce = "FLOW_ANNOUNCE"
 
 func tellParent(a Addresses) {
 	fd, err := strconv.Atoi(os.Getenv(ReadyFD))
