@@ -196,24 +196,54 @@ func (s *cellScanner) string() ([]byte, bool) {
 	if s.token() != '"' {
 		return nil, false
 	}
-	begin, escaped := s.pos, false
+	begin := s.pos
 	for ; s.pos < len(s.data); s.pos++ {
 		switch s.data[s.pos] {
 		case '\\':
-			escaped = true
-			s.pos++
+			return s.escaped(begin)
 		case '"':
-			raw := s.data[begin:s.pos]
 			s.pos++
-			if !escaped {
-				return raw, true
+			return s.data[begin : s.pos-1], true
+		}
+	}
+	return nil, false
+}
+
+// escaped goes on with a string that has escapes. Those that the reader makes
+// most are short; package json knows the others.
+func (s *cellScanner) escaped(begin int) ([]byte, bool) {
+	text := append(make([]byte, 0, s.pos-begin+32), s.data[begin:s.pos]...)
+	simple := true
+	for s.pos < len(s.data) {
+		c := s.data[s.pos]
+		s.pos++
+		if c == '"' {
+			if simple {
+				return text, true
 			}
-			var text string
-			if err := json.Unmarshal(s.data[begin-1:s.pos], &text); err != nil {
+			var other string
+			err := json.Unmarshal(s.data[begin-1:s.pos], &other)
+			return []byte(other), err == nil
+		}
+		if c == '\\' {
+			if s.pos == len(s.data) {
 				return nil, false
 			}
-			return []byte(text), true
+			c = s.data[s.pos]
+			s.pos++
+			switch c {
+			case '"', '\\', '/':
+			case 'n':
+				c = '\n'
+			case 't':
+				c = '\t'
+			case 'r':
+				c = '\r'
+			default:
+				simple = false
+			}
 		}
+		text = append(text, c)
 	}
 	return nil, false
 }

@@ -82,31 +82,30 @@ func (c *csvRows) read(dst []primitives.Record) ([]primitives.Record, error) {
 			return dst, io.EOF
 		}
 		raw := bytes.Trim(c.tape.cut(c.csv.InputOffset()), "\r\n")
-		var line int64
-		var parse *csv.ParseError
-		switch {
-		case err == nil:
-			first, _ := c.csv.FieldPos(0)
-			line = int64(first)
+		var line int
+		if err == nil {
+			line, _ = c.csv.FieldPos(0)
 			err = c.check(row)
-		case errors.As(err, &parse):
-			line = int64(parse.StartLine)
+		} else {
+			var parse *csv.ParseError
+			if !errors.As(err, &parse) {
+				return dst, fmt.Errorf("file: %s: %w", c.path, c.limitError(err))
+			}
+			line = parse.StartLine
 			err = fmt.Errorf("column %d of line %d: %w", parse.Column, parse.Line, parse.Err)
-		default:
-			return dst, fmt.Errorf("file: %s: %w", c.path, c.limitError(err))
 		}
 		if len(raw) > c.max {
 			return dst, fmt.Errorf("file: %s:%d: the row is longer than MaxLine (%d bytes): raise it if that is right", c.path, line, c.max)
 		}
-		if line < c.next {
+		if int64(line) < c.next {
 			continue
 		}
 		if err != nil {
-			dst = append(dst, primitives.Record{Value: append([]byte(nil), raw...), Offset: line,
+			dst = append(dst, primitives.Record{Value: append([]byte(nil), raw...), Offset: int64(line),
 				Headers: append(fileHeaders(c.path), primitives.Header{Name: HeaderInvalid, Value: []byte(err.Error())})})
 			continue
 		}
-		dst = append(dst, primitives.Record{Value: c.object(row, len(raw)), Offset: line, Headers: c.headers})
+		dst = append(dst, primitives.Record{Value: c.object(row, len(raw)), Offset: int64(line), Headers: c.headers})
 	}
 	return dst, nil
 }

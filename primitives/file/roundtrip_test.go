@@ -38,7 +38,7 @@ type every struct {
 func everies() []every {
 	n, at := -7, time.Date(2024, 2, 29, 23, 59, 59, 123456789, time.UTC)
 	return []every{
-		{base: base{1, `plain`}, Small: -128, Unsigned: math.MaxUint64, Ratio: 0.1, Half: 1.5, OK: true, At: at, MaybeInt: &n, MaybeAt: &at},
+		{base: base{1, `plain`}, Small: -128, Unsigned: math.MaxUint64, Ratio: 0.1, Half: 1.5, OK: true, At: at, MaybeInt: &n, MaybeAt: &at, secret: ""},
 		{base: base{2, "a,\"quoted\",\n\ttext\\ <&> \u2028 é 漢 \x01"}, Ratio: math.MaxFloat64, At: at},
 		{base: base{-3, " spaces "}, Ratio: -1e-300, At: at},
 		{base: base{4, ""}, At: at},
