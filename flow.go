@@ -8,6 +8,7 @@ import (
 	"net/http"
 	"os"
 	"strings"
+	"sync/atomic"
 	"time"
 
 	"github.com/flowkit-go/flow/primitives"
@@ -23,7 +24,8 @@ type Flow struct {
 	handlers   []plainHandler
 	opts       flowOptions
 	errs       []error
-	engine     *runtime.Engine
+	ends       Ends
+	engine     atomic.Pointer[runtime.Engine]
 }
 
 // An Option configures a Flow.
@@ -67,7 +69,8 @@ func New(name string, opts ...Option) *Flow {
 }
 
 // HTTPAddr is where collectors and endpoints listen, host:port; port 0 chooses a
-// free one. Default 127.0.0.1:8080. The environment variable FLOW_HTTP overrides it.
+// free one, and "off" does not listen: see Flow.Handler. Default 127.0.0.1:8080. The
+// environment variable FLOW_HTTP overrides it.
 func HTTPAddr(addr string) Option { return func(o *flowOptions) { o.httpAddr = addr } }
 
 // AdminAddr is where /livez, /readyz, /metrics, /state and /debug/pprof are
@@ -104,6 +107,17 @@ func UseHTTP(mw ...func(http.Handler) http.Handler) Option {
 // OnReady is called once when the flow has started, with the addresses that it
 // listens on.
 func OnReady(fn func(Addresses)) Option { return func(o *flowOptions) { o.ready = fn } }
+
+// AddReady is OnReady for a flow that exists already; both are called.
+func (f *Flow) AddReady(fn func(Addresses)) {
+	first := f.opts.ready
+	f.opts.ready = func(a Addresses) {
+		if first != nil {
+			first(a)
+		}
+		fn(a)
+	}
+}
 
 // Add attaches processors made by NewConsumer, NewCollector or NewEndpoint. A
 // processor belongs to one flow.
@@ -211,6 +225,7 @@ func (f *Flow) config() (runtime.Config, error) {
 	for _, h := range f.handlers {
 		cfg.Routes = append(cfg.Routes, h.route())
 	}
+	f.substitute(&cfg)
 	return cfg, nil
 }
 
@@ -258,13 +273,67 @@ func (f *Flow) Run(ctx context.Context) error {
 
 // RunHard is Run with a second context that, when it ends, cuts the drain short.
 func (f *Flow) RunHard(ctx, hard context.Context) error {
-	if f.engine != nil {
-		return runtime.ErrStarted
-	}
 	cfg, err := f.config()
 	if err != nil {
 		return err
 	}
-	f.engine = runtime.New(cfg)
-	return f.engine.Run(ctx, hard)
+	engine := runtime.New(cfg)
+	if !f.engine.CompareAndSwap(nil, engine) {
+		return runtime.ErrStarted
+	}
+	return engine.Run(ctx, hard)
+}
+
+// Snapshot returns the state of the flow, as /state shows it. Before Run it has
+// the name only.
+func (f *Flow) Snapshot() Snapshot {
+	if e := f.engine.Load(); e != nil {
+		return e.Snapshot()
+	}
+	return Snapshot{Flow: f.name, State: "new"}
+}
+
+// Handler returns what answers the requests of a running flow, for a server of
+// your own or a test. It is nil before the flow is ready, and when it has nothing
+// that answers HTTP.
+func (f *Flow) Handler() http.Handler {
+	if e := f.engine.Load(); e != nil {
+		return e.Handler()
+	}
+	return nil
+}
+
+// Ends opens something else in place of a flow's primitives: see Flow.Substitute.
+type Ends interface {
+	// Source and Sink return how to open the source or sink with that name, which
+	// is what the primitive's String returns, or nil for the primitive itself.
+	Source(name string) func(context.Context, *primitives.Env) (primitives.Reader, error)
+	Sink(name string) func(context.Context, *primitives.Env) (primitives.Writer, error)
+}
+
+// Substitute makes the flow open ends in place of its primitives. Types, codecs
+// and everything between the ends stay. Package flowtest uses it; a program
+// seldom has a reason to.
+func (f *Flow) Substitute(ends Ends) { f.ends = ends }
+
+// substitute replaces how the consumers and collectors of cfg are opened.
+func (f *Flow) substitute(cfg *runtime.Config) {
+	if f.ends == nil {
+		return
+	}
+	sink := func(s *runtime.Sink) {
+		if open := f.ends.Sink(s.Name); open != nil && s.Name != "" {
+			s.Open = open
+		}
+	}
+	for _, c := range cfg.Consumers {
+		if open := f.ends.Source(c.Source.Name); open != nil {
+			c.Source.Open, c.Source.Bounded = open, false
+		}
+		sink(&c.Sink)
+		sink(&c.DeadLetter.Sink)
+	}
+	for _, r := range cfg.Routes {
+		sink(&r.Sink)
+	}
 }

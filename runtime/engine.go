@@ -6,6 +6,7 @@ import (
 	"fmt"
 	"log/slog"
 	"net"
+	"net/http"
 	"sync"
 	"sync/atomic"
 	"time"
@@ -235,6 +236,15 @@ func (e *Engine) down(hard context.Context, services []service) error {
 	}
 	all.Wait()
 	return errors.Join(errs...)
+}
+
+// Handler returns what answers requests, or nil without routes or before the flow
+// runs.
+func (e *Engine) Handler() http.Handler {
+	if e.web == nil || e.state.Load() < stateRunning {
+		return nil
+	}
+	return e.web.server.Handler()
 }
 
 func (e *Engine) addresses() Addresses {

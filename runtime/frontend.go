@@ -41,6 +41,10 @@ type HTTPConfig struct {
 	Middleware []func(http.Handler) http.Handler
 }
 
+// AddrOff, as the address of HTTPConfig, means that nothing is listened on: requests
+// come by Engine.Handler.
+const AddrOff = "off"
+
 // An Outlet is where the function of a collector writes its outputs to.
 type Outlet struct {
 	writer atomic.Pointer[primitives.Writer]
@@ -167,6 +171,9 @@ func (f *frontend) open(ctx context.Context, env *primitives.Env) (err error) {
 			return err
 		}
 	}
+	if f.cfg.Addr == AddrOff {
+		return nil
+	}
 	return f.server.Listen(ctx)
 }
 
@@ -203,6 +210,10 @@ func (f *frontend) start() error {
 		if err := r.pool.Resize(r.Replicas.Start); err != nil {
 			return fmt.Errorf("%s: %w", r.Name, err)
 		}
+	}
+	if f.cfg.Addr == AddrOff {
+		close(f.served)
+		return nil
 	}
 	go func() {
 		defer close(f.served)

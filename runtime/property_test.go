@@ -35,7 +35,7 @@ type worldPart struct {
 	position  int64
 	running   map[string]int
 	lastDone  map[string]int // by key, or "" by partition: index of the last that reached the sink in this assignment
-	epoch     int // counts assignments
+	epoch     int            // counts assignments
 }
 
 type worldRecord struct {
