@@ -32,7 +32,7 @@ type formed struct {
 	recs   []primitives.Record
 	lanes  []*lane
 	weight int
-	first  time.Time // when its first record was pushed
+	due    time.Time // when its first record has waited long enough
 }
 
 // collect adds what lane l has to the batch being formed.
@@ -42,22 +42,20 @@ func (f *former) collect(l *lane) {
 	l.mu.Lock()
 	defer l.mu.Unlock()
 	l.queued = false
-	holds := false
-	for _, have := range f.now.lanes {
-		holds = holds || have == l
-	}
-	for !f.full() && l.collectable(holds) {
+	for !f.full() && l.startable() > 0 {
 		seqs := l.t.take(nil, 1)
 		rec, _ := l.record(seqs[0])
 		at := seqs[0] & l.t.mask
 		if len(f.now.refs) == 0 {
-			f.now.first = time.Unix(0, l.t.slots[at].pushed)
-			if wait := f.spec.Wait - time.Since(f.now.first); wait > 0 {
+			// a deadline by the clock that timers use: the wall clock may be set back
+			wait := f.spec.Wait - time.Since(time.Unix(0, l.t.slots[at].pushed))
+			f.now.due = time.Now().Add(wait)
+			if wait > 0 {
 				f.c.timers.after(wait, f.c.queue.wake)
 			}
 		}
-		if !holds {
-			holds = true
+		if !l.forming {
+			l.forming = true
 			f.now.lanes = append(f.now.lanes, l)
 			l.turns++
 			l.active++
@@ -78,18 +76,6 @@ func (f *former) weigh(r *primitives.Record) int {
 
 func (f *former) full() bool { return f.now.weight >= f.spec.Size }
 
-// collectable reports whether a record of the lane may join the batch being
-// formed; holds says that the batch has records of this lane. mu is held.
-func (l *lane) collectable(holds bool) bool {
-	if l.state != laneRunning || l.blocked || l.c.stopped.Load() || l.c.draining.Load() {
-		return false
-	}
-	if l.c.spec.Order == ByPartition && l.turns > 0 && !holds {
-		return false
-	}
-	return l.t.startable() > 0
-}
-
 // due takes the batch that was being formed if it should be handled now.
 func (f *former) due() (formed, bool) {
 	f.mu.Lock()
@@ -97,11 +83,16 @@ func (f *former) due() (formed, bool) {
 	if len(f.now.refs) == 0 {
 		return formed{}, false
 	}
-	if !f.full() && !f.flush && !f.c.draining.Load() && time.Since(f.now.first) < f.spec.Wait {
+	if !f.full() && !f.flush && !f.c.draining.Load() && time.Until(f.now.due) > 0 {
 		return formed{}, false
 	}
 	b := f.now
 	f.now = formed{}
+	for _, l := range b.lanes {
+		l.mu.Lock()
+		l.forming = false
+		l.mu.Unlock()
+	}
 	return b, true
 }
 

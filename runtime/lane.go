@@ -48,6 +48,7 @@ type lane struct {
 	turns   int  // turns under way: at most one where records are sequential
 	full    bool // Push waits for the low water mark
 	blocked bool // a record waits for its next attempt, and the lane with it
+	forming bool // its turn is that of the batch being formed, which may take more
 
 	// By partition at most one batch of outputs is being written, so that a
 	// failed one can be written again before those that follow it.
@@ -210,7 +211,7 @@ func (l *lane) startable() int {
 	if l.state != laneRunning || l.blocked || l.c.stopped.Load() || l.c.draining.Load() {
 		return 0
 	}
-	if l.c.spec.Order == ByPartition && (l.turns > 0 || l.pending.size() > maxPending) {
+	if l.c.spec.Order == ByPartition && (l.turns > 0 && !l.forming || l.pending.size() > maxPending) {
 		return 0
 	}
 	return l.t.startable()
