@@ -111,6 +111,17 @@ func TestClientGone(t *testing.T) {
 	}
 }
 
+// That the client left does not hide what went wrong for another reason.
+func TestClientGoneAndFailure(t *testing.T) {
+	s, log := newTestServer(t, Config{}, must(Endpoint("GET /x", failing(errors.New(secret)))))
+	ctx, cancel := context.WithCancel(t.Context())
+	cancel()
+	s.Handler().ServeHTTP(httptest.NewRecorder(), httptest.NewRequestWithContext(ctx, "GET", "/x", nil))
+	if !strings.Contains(log.String(), "level=ERROR") || !strings.Contains(log.String(), secret) {
+		t.Errorf("log %s", log)
+	}
+}
+
 func TestPlainHandlers(t *testing.T) {
 	s, log := newTestServer(t, Config{})
 	for pattern, h := range map[string]http.HandlerFunc{

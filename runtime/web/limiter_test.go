@@ -68,6 +68,38 @@ func TestLimiterGivesUpWithContext(t *testing.T) {
 	})
 }
 
+// A place that is granted after its waiter gave up, and before it could say so,
+// goes on to the next.
+func TestLimiterGrantedAndGivenUp(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		l := NewLimiter(1, 2)
+		if err := l.Acquire(t.Context()); err != nil {
+			t.Fatal(err)
+		}
+		ctx, cancel := context.WithCancel(t.Context())
+		first, second := make(chan error, 1), make(chan error, 1)
+		go func() { first <- l.Acquire(ctx) }()
+		synctest.Wait()
+		go func() { second <- l.Acquire(t.Context()) }()
+		synctest.Wait()
+		l.mu.Lock() // the first waiter has to wait for this with what it has to say
+		cancel()
+		l.inFlight--
+		l.grant()
+		l.mu.Unlock()
+		if err := <-first; err != context.Canceled {
+			t.Errorf("the first: %v", err)
+		}
+		if err := <-second; err != nil {
+			t.Errorf("the second: %v", err)
+		}
+		l.Release()
+		if in, waiting, _ := l.Stats(); in != 0 || waiting != 0 {
+			t.Errorf("left: %d in flight, %d waiting", in, waiting)
+		}
+	})
+}
+
 func TestLimiterSetLimit(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		l := NewLimiter(1, 10)

@@ -185,12 +185,13 @@ func (s *Server) Serve() error {
 	return fmt.Errorf("web: serve %s: %w", l.Addr(), err)
 }
 
-func (s *Server) slowest() time.Duration {
-	slowest := DefaultTimeout
+func (s *Server) slowest() (d time.Duration) {
 	for _, rt := range s.routes {
-		slowest = max(slowest, rt.Timeout)
+		timeout := rt.Timeout // a negative one takes the connection's deadlines off
+		setDefault(&timeout, DefaultTimeout)
+		d = max(d, timeout)
 	}
-	return slowest
+	return d
 }
 
 // Shutdown stops accepting, answers the requests that are there, each with

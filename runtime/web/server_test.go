@@ -158,6 +158,13 @@ func TestShutdownAnswersWhatIsThere(t *testing.T) {
 
 func TestShutdownIsBounded(t *testing.T) {
 	rt, running, _ := held()
+	cause := make(chan error, 1)
+	handle := rt.Handler
+	rt.Handler = func(ctx context.Context, w http.ResponseWriter, r *http.Request) (int, error) {
+		status, err := handle(ctx, w, r)
+		cause <- err
+		return status, err
+	}
 	s, addr := start(t, Config{}, rt)
 	c := dial(t, addr)
 	c.send(t, getX)
@@ -170,6 +177,9 @@ func TestShutdownIsBounded(t *testing.T) {
 	err := s.Shutdown(ctx)
 	if err == nil || !strings.Contains(err.Error(), "stopped with 1 requests under way") || !errors.Is(err, context.DeadlineExceeded) {
 		t.Errorf("got %v", err)
+	}
+	if err := <-cause; err != ErrStopping {
+		t.Errorf("the handler ended with %v", err)
 	}
 }
 
@@ -325,7 +335,7 @@ func TestStreaming(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	<-time.After(60 * time.Millisecond) // past ReadTimeout, in real time: it is the network's
+	<-time.After(60 * time.Millisecond) // past the deadlines, in real time: they are the network's
 	next <- "b"
 	close(next)
 	if body, err := io.ReadAll(res.Body); err != nil || string(body) != "a<nil>b<nil>" {
