@@ -1,0 +1,266 @@
+package main
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"os"
+	"os/signal"
+	"path/filepath"
+	"slices"
+	"strconv"
+	"strings"
+	"syscall"
+	"time"
+
+	"github.com/spf13/cobra"
+
+	"github.com/flowkit-go/flow"
+	"github.com/flowkit-go/flow/runtime"
+)
+
+func runCommand() *cobra.Command {
+	cmd := &cobra.Command{
+		Use: "run [PKG] [-- ARGS]", Short: "Build and run a flow, and again on every change",
+		Long: `Build the package (default ".") and run its flow. When a file changes that the
+program is built from, it is built again. The new program takes the place of the
+old one only when it compiles and its check passes: requests wait, the old one
+drains and ends, the new one starts. No request and no queued record is lost.
+
+The first Ctrl-C drains the flow, the second stops it at once. When the input of a
+flow ends, flow run ends with it.`,
+		Example: "  flow run ./examples/quakes\n  flow run --http :8080 --replicas bill=4",
+		RunE:    run,
+	}
+	f := cmd.Flags()
+	f.Bool("watch", true, "build and replace the program when its source changes")
+	f.String("http", "", "address of collectors and endpoints; default FLOW_HTTP or "+flow.DefaultHTTPAddr)
+	f.String("admin", "", `address of health, metrics and state, "off" for none; default FLOW_ADMIN or `+flow.DefaultAdminAddr)
+	f.String("data", "", "folder for the state of embedded queues and tables; default FLOW_DATA or .flow")
+	f.StringArray("replicas", nil, "number of replicas of a processor, as bill=4; may be repeated")
+	f.Bool("json", false, "log as JSON")
+	f.Bool("race", false, "build with the race detector")
+	envFileFlag(cmd)
+	return cmd
+}
+
+// run reads the flags, builds the program for the first time, and hands over to
+// a session.
+func run(cmd *cobra.Command, args []string) error {
+	s, err := newSession(cmd, args)
+	if err != nil {
+		return err
+	}
+	defer s.builder.close()
+	defer func() { s.fronts.each(func(f *front) { f.close(2 * time.Second) }) }()
+	stop := s.signals()
+	defer stop()
+
+	first, err := s.builder.build(s.ctx)
+	if err == nil {
+		err = s.prepare(s.ctx, first)
+	}
+	if s.ctx.Err() != nil {
+		return nil // interrupted before anything has started
+	}
+	if err != nil {
+		return explain(cmd, err)
+	}
+	if err := s.listen(first.graph); err != nil {
+		return err
+	}
+	var changes <-chan []string
+	if s.watching {
+		if s.watcher, err = watch(newScope(first.deps, s.envFile)); err != nil {
+			return err
+		}
+		defer s.watcher.close()
+		s.scope = first.deps
+		changes = s.watcher.changes
+	}
+	s.announce(first)
+	if err := s.start(first); err != nil {
+		return err
+	}
+	return s.loop(changes)
+}
+
+func newSession(cmd *cobra.Command, args []string) (*session, error) {
+	pkg, rest, err := packageArg(cmd, args)
+	if err != nil {
+		return nil, err
+	}
+	t, err := newTarget(pkg)
+	if err != nil {
+		return nil, err
+	}
+	f := cmd.Flags()
+	s := &session{stdout: cmd.OutOrStdout(), stderr: cmd.ErrOrStderr(), results: make(chan result)}
+	s.ctx, s.hard, s.kill = cmd.Context(), cmd.Context(), cmd.Context()
+	s.http, _ = f.GetString("http")
+	s.admin, _ = f.GetString("admin")
+	s.data, _ = f.GetString("data")
+	s.watching, _ = f.GetBool("watch")
+	replicas, _ := f.GetStringArray("replicas")
+	if s.replicas, err = parseReplicas(replicas); err != nil {
+		return nil, err
+	}
+	asJSON, _ := f.GetBool("json")
+	s.talk = newTalk(s.stderr, asJSON)
+	s.args = []string{"run"}
+	if asJSON {
+		s.args = append(s.args, "--json")
+	}
+	s.args = append(s.args, rest...)
+	s.terminal = isTerminal(s.stderr)
+
+	envFile, _ := f.GetString("env-file")
+	if s.envFile, err = filepath.Abs(envFile); err != nil {
+		return nil, err
+	}
+	s.envAsked = f.Changed("env-file")
+	env, err := loadEnv(s.envFile, s.envAsked)
+	if err != nil {
+		return nil, err
+	}
+	s.settle(env)
+	flags := []string{"-buildvcs=false"}
+	if race, _ := f.GetBool("race"); race {
+		flags = append(flags, "-race")
+	}
+	s.builder, err = newBuilder(t, flags...)
+	return s, err
+}
+
+// A replicas flag is a processor's name and how many replicas it has.
+type replicas struct {
+	name string
+	n    int
+}
+
+func parseReplicas(flags []string) ([]replicas, error) {
+	var out []replicas
+	for _, f := range flags {
+		i := strings.LastIndex(f, "=")
+		n, err := strconv.Atoi(f[i+1:])
+		if i <= 0 || err != nil || n < 1 {
+			return nil, usagef("--replicas %s: want a processor's name and a number of 1 or more, as bill=4", f)
+		}
+		out = append(out, replicas{f[:i], n})
+	}
+	return out, nil
+}
+
+// signals ends ctx with the first SIGINT or SIGTERM, hard with the second and kill
+// with the third.
+func (s *session) signals() (stop func()) {
+	parent := s.ctx
+	var cancels [3]context.CancelFunc
+	s.ctx, cancels[0] = context.WithCancel(parent)
+	s.hard, cancels[1] = context.WithCancel(parent)
+	s.kill, cancels[2] = context.WithCancel(parent)
+	got := make(chan os.Signal, len(cancels))
+	signal.Notify(got, os.Interrupt, syscall.SIGTERM)
+	over, done := make(chan struct{}), make(chan struct{})
+	go func() {
+		defer close(done)
+		for _, cancel := range cancels {
+			select {
+			case <-got:
+				cancel()
+			case <-over:
+				return
+			}
+		}
+	}()
+	return func() {
+		signal.Stop(got)
+		close(over)
+		<-done
+		for _, cancel := range cancels {
+			cancel()
+		}
+	}
+}
+
+// prepare gives a build the environment in which it runs, and checks its flow there.
+func (s *session) prepare(ctx context.Context, b *build) error {
+	env, err := loadEnv(s.envFile, s.envAsked)
+	if err != nil {
+		return err
+	}
+	admin := "127.0.0.1:0"
+	if s.admin == "off" {
+		admin = s.admin
+	}
+	b.env = env.with("FLOW_HTTP", "127.0.0.1:0").with("FLOW_ADMIN", admin).
+		with("FLOW_DATA", s.data).with(flow.Announce, "off")
+	if err := b.inspect(ctx); err != nil || len(s.replicas) == 0 {
+		return err
+	}
+	for _, r := range s.replicas {
+		variable, err := replicasVariable(b.graph, r.name)
+		if err != nil {
+			return err
+		}
+		b.env = b.env.with(variable, strconv.Itoa(r.n))
+	}
+	return b.inspect(ctx)
+}
+
+// settle decides what the flags have left open.
+func (s *session) settle(env environment) {
+	first := func(values ...string) string {
+		for _, v := range values {
+			if v != "" {
+				return v
+			}
+		}
+		return ""
+	}
+	s.http = first(s.http, env.get("FLOW_HTTP"), flow.DefaultHTTPAddr)
+	s.admin = first(s.admin, env.get("FLOW_ADMIN"), flow.DefaultAdminAddr)
+	s.data = first(s.data, env.get("FLOW_DATA"), ".flow")
+	if abs, err := filepath.Abs(s.data); err == nil {
+		s.data = abs
+	}
+	s.drain = runtime.DefaultDrainTimeout
+	if d, err := time.ParseDuration(env.get("FLOW_DRAIN_TIMEOUT")); err == nil {
+		s.drain = d
+	}
+}
+
+func replicasVariable(g flow.Graph, name string) (string, error) {
+	var names []string
+	for _, n := range g.Processors {
+		for _, s := range n.Settings {
+			if s.Option != "num_replicas" {
+				continue
+			}
+			if n.Name == name {
+				return s.Env, nil
+			}
+			names = append(names, n.Name)
+		}
+	}
+	return "", &buildError{output: fmt.Sprintf("--replicas %s: the flow has no such processor", name),
+		hint: "use one of " + strings.Join(names, ", ")}
+}
+
+// listen takes the addresses that are not taken yet: that of the admin pages, and
+// one for HTTP when the flow answers any.
+func (s *session) listen(g flow.Graph) (err error) {
+	if s.fronts.admin == nil && s.admin != "off" {
+		if s.fronts.admin, err = listenFront("admin", s.admin, "--admin", false); err != nil {
+			return err
+		}
+	}
+	answers := slices.ContainsFunc(g.Processors, func(n flow.GraphNode) bool { return n.Pattern != "" })
+	if s.fronts.http == nil && answers {
+		s.fronts.http, err = listenFront("http", s.http, "--http", true)
+	}
+	return err
+}
+
+// errEnded answers requests while no program runs.
+var errEnded = errors.New("the flow has ended: see its output")
