@@ -104,7 +104,8 @@ func Setup(fn func(context.Context) (context.Context, error)) ProcessorOption {
 }
 
 // Teardown adds a function that runs once when a replica has ended, with the
-// context that Setup made. The last added runs first.
+// context that Setup made. The last added runs first. Replicas that end together
+// are torn down at the same time.
 func Teardown(fn func(context.Context) error) ProcessorOption {
 	return processorOption(func(s *settings) { s.spec.teardown = append(s.spec.teardown, fn) })
 }

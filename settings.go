@@ -5,9 +5,7 @@ import (
 	"errors"
 	"fmt"
 	"log/slog"
-	"os"
 	"strconv"
-	"strings"
 	"time"
 
 	"github.com/flowkit-go/flow/autoscale"
@@ -255,50 +253,6 @@ func plain(err error, want string) error {
 		return nil
 	}
 	return fmt.Errorf("want %s", want)
-}
-
-// envName is how names of processors and options are written in environment
-// variables: upper case, everything else than letters and digits an underscore.
-func envName(s string) string {
-	return strings.Trim(strings.Map(func(r rune) rune {
-		switch {
-		case r >= 'a' && r <= 'z':
-			return r - 'a' + 'A'
-		case r >= 'A' && r <= 'Z', r >= '0' && r <= '9':
-			return r
-		}
-		return '_'
-	}, s), "_")
-}
-
-// envPrefix is what variables for a processor begin with.
-func envPrefix(processor string) string {
-	name := envName(processor)
-	for strings.Contains(name, "__") {
-		name = strings.ReplaceAll(name, "__", "_")
-	}
-	return "FLOW_" + name + "_"
-}
-
-// override applies the environment's values.
-func (s *settings) override() []error {
-	var errs []error
-	for _, o := range options() {
-		if !o.applies(s.kind) {
-			continue
-		}
-		name := envPrefix(s.spec.name) + envName(o.name)
-		value, ok := os.LookupEnv(name)
-		if !ok || value == "" {
-			continue
-		}
-		if err := o.parse(&s.spec, value); err != nil {
-			errs = append(errs, fmt.Errorf("environment variable %s=%q: %w", name, value, err))
-			continue
-		}
-		s.from[o.name] = "env " + name
-	}
-	return errs
 }
 
 // Setting is one option's effective value and where it comes from.
