@@ -191,7 +191,7 @@ func TestEndpointBinds(t *testing.T) {
 		t.Error(diff)
 	}
 	rec = httptest.NewRecorder()
-	h.ServeHTTP(rec, httptest.NewRequest(http.MethodPut, "/orders/a?limit=many", nil))
+	h.ServeHTTP(rec, httptest.NewRequest(http.MethodPut, "/orders/a?limit=many", strings.NewReader("{}")))
 	if rec.Code < 400 || rec.Code >= 500 || !strings.Contains(rec.Body.String(), "limit") {
 		t.Errorf("answer %d %s", rec.Code, rec.Body)
 	}
