@@ -6,6 +6,7 @@ import (
 	"errors"
 	"fmt"
 	"io"
+	"io/fs"
 	"unicode/utf8"
 
 	"github.com/flowkit-go/flow/primitives"
@@ -29,8 +30,8 @@ type csvRows struct {
 	buf     []byte // the free part is what is behind its length
 }
 
-func openCSV(path string, next int64, comma byte, maxLine int) (rows, error) {
-	src, err := openText(path)
+func openCSV(fsys fs.FS, path string, next int64, comma byte, maxLine int) (rows, error) {
+	src, err := openText(fsys, path)
 	if err != nil {
 		return nil, err
 	}

@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"io/fs"
 	"path/filepath"
 	"reflect"
 	"strings"
@@ -28,6 +29,10 @@ type File[T any] struct {
 	// A Parquet sink writes parts beside Path: out.parquet becomes
 	// out-00001.parquet and so on. A source with the same Path reads them.
 	Path string
+
+	// FS is where a source finds Path, as an [embed.FS], in place of the working
+	// directory. It cannot be written, and not hold Parquet.
+	FS fs.FS
 
 	// Format of the file. Default: what the extension says.
 	Format Format
@@ -95,6 +100,14 @@ func (f File[T]) Validate() error {
 	format, _, err := formatOf(f.Path, f.Format)
 	if err != nil {
 		return err
+	}
+	if f.FS != nil {
+		if !fs.ValidPath(f.Path) {
+			return fmt.Errorf("file: Path %q: in an FS it starts at its root, with / between names, and without . or .. among them", f.Path)
+		}
+		if format == Parquet {
+			return fmt.Errorf("file: %s: Parquet cannot be read from an FS: take FS away", f.Path)
+		}
 	}
 	if c := f.Comma; c < 0 || c > 127 || c == '"' || c == '\r' || c == '\n' {
 		return fmt.Errorf("file: %s: Comma is %q: must be an ASCII character that separates", f.Path, c)
@@ -205,6 +218,8 @@ func (f File[T]) writable() (Format, error) {
 	switch {
 	case err != nil:
 		return "", err
+	case f.FS != nil:
+		return "", fmt.Errorf("file: %s: FS is set, but an FS can only be read: take it away", f.Path)
 	case gz:
 		return "", fmt.Errorf("file: %s: a compressed file can only be read: take .gz away", f.Path)
 	case strings.ContainsAny(f.Path, "*?["):
@@ -223,20 +238,24 @@ func (f File[T]) OpenSource(_ context.Context, env *primitives.Env) (primitives.
 	if err != nil {
 		return nil, err
 	}
-	paths, err := inputs(f.Path, format)
+	fsys := f.FS
+	if fsys == nil {
+		fsys = disk{}
+	}
+	paths, err := inputs(fsys, f.Path, format)
 	if err != nil {
 		return nil, err
 	}
 	maxLine := orDefault(f.MaxLine, defaultMaxLine)
-	r := &reader{env: env, name: f.String(), paths: paths, files: map[string]*progress{}}
+	r := &reader{env: env, name: f.String(), fsys: fsys, paths: paths, files: map[string]*progress{}}
 	r.open = func(path string, next int64) (rows, error) {
 		switch format {
 		case Parquet:
 			return openParquet[T](path, next)
 		case CSV:
-			return openCSV(path, next, f.comma(), maxLine)
+			return openCSV(fsys, path, next, f.comma(), maxLine)
 		}
-		return openLines(path, next, maxLine, format == JSONLines)
+		return openLines(fsys, path, next, maxLine, format == JSONLines)
 	}
 	if f.Checkpoint != "" {
 		if r.ledger, err = openLedger(statePath(env, f.Checkpoint)); err != nil {

@@ -7,7 +7,7 @@ import (
 	"errors"
 	"fmt"
 	"io"
-	"os"
+	"io/fs"
 	"strings"
 
 	"github.com/flowkit-go/flow/primitives"
@@ -31,8 +31,8 @@ type lines struct {
 	eof        bool
 }
 
-func openLines(path string, next int64, maxLine int, skipBlank bool) (rows, error) {
-	src, err := openText(path)
+func openLines(fsys fs.FS, path string, next int64, maxLine int, skipBlank bool) (rows, error) {
+	src, err := openText(fsys, path)
 	if err != nil {
 		return nil, err
 	}
@@ -116,8 +116,8 @@ func fileHeaders(path string) []primitives.Header {
 }
 
 // openText opens a file, uncompressed, without a byte order mark.
-func openText(path string) (io.ReadCloser, error) {
-	f, err := os.Open(path)
+func openText(fsys fs.FS, path string) (io.ReadCloser, error) {
+	f, err := fsys.Open(path)
 	if err != nil {
 		return nil, fmt.Errorf("file: %w", err)
 	}
@@ -144,7 +144,7 @@ func openText(path string) (io.ReadCloser, error) {
 var byteOrderMark = []byte("\xef\xbb\xbf")
 
 type textFile struct {
-	file  *os.File
+	file  fs.File
 	start []byte // was read ahead
 	rest  io.Reader
 }

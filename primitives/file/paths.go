@@ -11,10 +11,25 @@ import (
 	"strings"
 )
 
+// disk is where files are when no FS is set. Its names are paths of the operating
+// system, which [os.DirFS] would not take.
+type disk struct{}
+
+var (
+	_ fs.StatFS = disk{}
+	_ fs.GlobFS = disk{}
+)
+
+func (disk) Open(name string) (fs.File, error) { return os.Open(name) }
+
+func (disk) Stat(name string) (fs.FileInfo, error) { return os.Stat(name) }
+
+func (disk) Glob(pattern string) ([]string, error) { return filepath.Glob(pattern) }
+
 // inputs returns the files that a source with this path reads, in order.
-func inputs(path string, format Format) ([]string, error) {
+func inputs(fsys fs.FS, path string, format Format) ([]string, error) {
 	// A file whose name happens to look like a pattern is that file.
-	info, err := os.Stat(path)
+	info, err := fs.Stat(fsys, path)
 	if err == nil && info.IsDir() {
 		return nil, fmt.Errorf("file: %s is a folder: name its files, as %s", path, filepath.Join(path, "*.csv"))
 	}
@@ -37,17 +52,20 @@ func inputs(path string, format Format) ([]string, error) {
 	if len(found) > 0 {
 		return found, nil
 	}
-	matches, err := filepath.Glob(path)
+	matches, err := fs.Glob(fsys, path)
 	if err != nil {
 		return nil, fmt.Errorf("file: Path %q: %w", path, err)
 	}
 	for _, m := range matches {
-		if info, err := os.Stat(m); err == nil && info.Mode().IsRegular() {
+		if info, err := fs.Stat(fsys, m); err == nil && info.Mode().IsRegular() {
 			found = append(found, m)
 		}
 	}
 	slices.Sort(found)
 	if len(found) == 0 {
+		if _, ok := fsys.(disk); !ok {
+			return nil, fmt.Errorf("file: no file %s in the FS: paths start at its root, with the name of an embedded folder", path)
+		}
 		dir, _ := os.Getwd()
 		return nil, fmt.Errorf("file: no file %s in %s: relative paths start at the working directory", path, dir)
 	}

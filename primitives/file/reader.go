@@ -5,7 +5,7 @@ import (
 	"errors"
 	"fmt"
 	"io"
-	"os"
+	"io/fs"
 	"sync"
 
 	"github.com/flowkit-go/flow/primitives"
@@ -23,6 +23,7 @@ type rows interface {
 type reader struct {
 	env    *primitives.Env
 	name   string
+	fsys   fs.FS
 	paths  []string
 	open   func(path string, next int64) (rows, error)
 	ledger *ledger // nil without a checkpoint
@@ -73,7 +74,7 @@ func (r *reader) Run(ctx context.Context, intake primitives.Intake) error {
 }
 
 func (r *reader) readFile(ctx context.Context, intake primitives.Intake, path string, burst []primitives.Record) error {
-	info, err := os.Stat(path)
+	info, err := fs.Stat(r.fsys, path)
 	if err != nil {
 		return fmt.Errorf("file: %w", err)
 	}
