@@ -102,6 +102,10 @@ func (c *consumer) submit(b *batch) {
 
 // write gives a batch to the writer, outside of all locks.
 func (c *consumer) write(b *batch) {
+	if b.unwanted() {
+		c.finished(b)
+		return
+	}
 	if len(b.out.Records) == 0 || c.writer == nil {
 		c.resolved(b)
 		return
@@ -121,6 +125,18 @@ func (c *consumer) write(b *batch) {
 		}
 	}()
 	c.writer.Write(c.writeCtx, b.out.Records, done)
+}
+
+// unwanted reports whether the outputs must not be written any more: their lane
+// was given up, so that its records are handled elsewhere, or it has stopped at a
+// record before them.
+func (b *batch) unwanted() bool {
+	for _, l := range b.formed {
+		if !l.closed.Load() {
+			return false
+		}
+	}
+	return len(b.formed) > 0 || b.in[0].lane.closed.Load()
 }
 
 // wrote is called when the writer is done with a batch.

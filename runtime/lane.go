@@ -3,6 +3,7 @@ package runtime
 import (
 	"context"
 	"sync"
+	"sync/atomic"
 	"time"
 
 	"github.com/flowkit-go/flow/primitives"
@@ -54,6 +55,10 @@ type lane struct {
 	// failed one can be written again before those that follow it.
 	writing *batch
 	pending *batch
+
+	// closed is set when nothing more of the lane may be written: it was released,
+	// or a record of it has stopped the flow and what follows must not overtake it.
+	closed atomic.Bool
 
 	active    int // turns and batches that are not finished
 	idle      chan struct{}
@@ -363,6 +368,7 @@ func (l *lane) release(cause error) (leases []any) {
 		return nil
 	}
 	l.state = laneReleased
+	l.closed.Store(true)
 	for seq := l.t.head; seq < l.t.tail; seq++ {
 		at := seq & l.t.mask
 		if l.t.slots[at].state != slotDone && l.t.recs[at].Lease != nil {
