@@ -2,6 +2,7 @@ package flow
 
 import (
 	"fmt"
+	"log/slog"
 	"os"
 	"strings"
 )
@@ -47,7 +48,25 @@ func (s *settings) override() []error {
 		}
 		s.from[o.name] = "env " + name
 	}
+	if level, ok, err := defaultLogLevel(); err != nil {
+		errs = append(errs, err)
+	} else if ok && s.from["log_level"] == "" {
+		s.spec.logLevel, s.from["log_level"] = level, "env FLOW_LOG_LEVEL"
+	}
 	return append(errs, s.strangers()...)
+}
+
+// defaultLogLevel is the level of the flow's own lines, and of processors that do
+// not set theirs, from FLOW_LOG_LEVEL.
+func defaultLogLevel() (level slog.Level, set bool, err error) {
+	v := os.Getenv("FLOW_LOG_LEVEL")
+	if v == "" {
+		return slog.LevelInfo, false, nil
+	}
+	if err := level.UnmarshalText([]byte(v)); err != nil {
+		return slog.LevelInfo, false, fmt.Errorf("environment variable FLOW_LOG_LEVEL=%q: want DEBUG, INFO, WARN or ERROR", v)
+	}
+	return level, true, nil
 }
 
 // strangers reports variables that look like options of this processor and are

@@ -178,11 +178,16 @@ func (f *Flow) config() (runtime.Config, error) {
 	if len(f.processors) == 0 && len(f.handlers) == 0 {
 		report(f.at, "", f.name, errors.New("the flow has no processors: add a Consumer, Collector or Endpoint"))
 	}
+	logLevel, _, err := defaultLogLevel()
+	if err != nil {
+		report(f.at, "", f.name, err)
+	}
 	seen := map[string]*Processor{}
 	cfg := runtime.Config{
 		Name: f.name, AdminAddr: opts.adminAddr, DrainTimeout: opts.drain, Logger: opts.logger,
 		DataDir: primitives.DataDir(), HealthCheck: opts.health, Ready: opts.ready,
-		HTTP: runtime.HTTPConfig{Addr: opts.httpAddr, Middleware: opts.http},
+		LogLevel: logLevel,
+		HTTP:     runtime.HTTPConfig{Addr: opts.httpAddr, Middleware: opts.http},
 	}
 	for _, p := range f.processors {
 		s := *p.settings // the environment's values belong to this run only

@@ -153,16 +153,10 @@ func (f *Flow) runCommand(cmd *cobra.Command) error {
 	return err
 }
 
-// newLogger logs as text or JSON to stderr, with all levels: those of the
-// processors decide.
+// newLogger logs as text or JSON to stderr, lines of all levels: log_level decides
+// for each processor.
 func newLogger(cmd *cobra.Command) *slog.Logger {
-	opts := &slog.HandlerOptions{Level: slog.LevelInfo}
-	if os.Getenv("FLOW_LOG_LEVEL") != "" {
-		var level slog.Level
-		if level.UnmarshalText([]byte(os.Getenv("FLOW_LOG_LEVEL"))) == nil {
-			opts.Level = level
-		}
-	}
+	opts := &slog.HandlerOptions{Level: slog.LevelDebug}
 	if asJSON, _ := cmd.Flags().GetBool("json"); asJSON {
 		return slog.New(slog.NewJSONHandler(cmd.ErrOrStderr(), opts))
 	}

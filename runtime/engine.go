@@ -28,8 +28,10 @@ type Config struct {
 	// DrainTimeout is the time that a shutdown may take in all. Default 25 s.
 	DrainTimeout time.Duration
 
-	// Logger is used for everything. Default slog.Default().
-	Logger *slog.Logger
+	// Logger is used for everything. Default slog.Default(). LogLevel is the level
+	// of the flow's own lines; processors have theirs.
+	Logger   *slog.Logger
+	LogLevel slog.Level
 
 	// DataDir is where embedded primitives keep their state.
 	DataDir string
@@ -85,13 +87,14 @@ func New(cfg Config) *Engine {
 	if cfg.DrainTimeout <= 0 {
 		cfg.DrainTimeout = DefaultDrainTimeout
 	}
-	e := &Engine{cfg: cfg, log: cfg.Logger.With("flow", cfg.Name)}
+	log := cfg.Logger.With("flow", cfg.Name)
+	e := &Engine{cfg: cfg, log: levelled(log, cfg.LogLevel)}
 	e.env = primitives.Env{Flow: cfg.Name, DataDir: cfg.DataDir, Shared: &primitives.Shared{}}
 	for _, spec := range cfg.Consumers {
-		e.consumers = append(e.consumers, newConsumer(cfg.Name, spec, levelled(e.log, spec.LogLevel), cfg.DrainTimeout))
+		e.consumers = append(e.consumers, newConsumer(cfg.Name, spec, levelled(log, spec.LogLevel), cfg.DrainTimeout))
 	}
 	if len(cfg.Routes) > 0 {
-		e.web = newFrontend(cfg, e.log)
+		e.web = newFrontend(cfg, log)
 	}
 	return e
 }

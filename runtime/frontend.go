@@ -105,6 +105,7 @@ func (o *Outlet) recycle(out *primitives.Outputs) {
 // of requests in progress for each route.
 type frontend struct {
 	cfg      HTTPConfig
+	base     *slog.Logger // before levels
 	log      *slog.Logger
 	routes   []*routeState
 	server   *web.Server
@@ -125,7 +126,7 @@ type routeState struct {
 }
 
 func newFrontend(cfg Config, log *slog.Logger) *frontend {
-	f := &frontend{cfg: cfg.HTTP, log: log, failure: make(chan error, 1), served: make(chan struct{})}
+	f := &frontend{cfg: cfg.HTTP, base: log, log: levelled(log, cfg.LogLevel), failure: make(chan error, 1), served: make(chan struct{})}
 	f.writeCtx, f.cancel = context.WithCancelCause(context.Background())
 	for _, r := range cfg.Routes {
 		s := &routeState{Route: r}
@@ -154,7 +155,7 @@ func (f *frontend) open(ctx context.Context, env *primitives.Env) (err error) {
 			continue
 		}
 		env := *env
-		env.Processor, env.Logger = r.Name, env.Logger.With("processor", r.Name)
+		env.Processor, env.Logger = r.Name, levelled(f.base, r.LogLevel).With("processor", r.Name)
 		if r.Sink.Open != nil {
 			if r.writer, err = r.Sink.Open(ctx, &env); err != nil {
 				return fmt.Errorf("%s: open sink %s: %w", r.Name, r.Sink.Name, err)
