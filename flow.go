@@ -308,6 +308,38 @@ func (f *Flow) Handler() http.Handler {
 	return nil
 }
 
+// Resize sets the number of replicas of a processor while the flow runs, also
+// beyond the bounds of its options. A retired replica finishes the record that it
+// is at; none is lost or repeated.
+func (f *Flow) Resize(processor string, replicas int) error {
+	e := f.engine.Load()
+	if e == nil {
+		return errNotRunning
+	}
+	pool, err := e.Pool(processor)
+	if err != nil {
+		return err
+	}
+	return pool.Resize(replicas)
+}
+
+// Pause makes a Consumer start no further record until Resume. What runs finishes,
+// and its partitions stay with this process.
+func (f *Flow) Pause(consumer string) error { return f.pause(consumer, true) }
+
+// Resume makes a paused Consumer go on.
+func (f *Flow) Resume(consumer string) error { return f.pause(consumer, false) }
+
+func (f *Flow) pause(consumer string, on bool) error {
+	e := f.engine.Load()
+	if e == nil {
+		return errNotRunning
+	}
+	return e.Pause(consumer, on)
+}
+
+var errNotRunning = errors.New("the flow is not running")
+
 // Ends opens something else in place of a flow's primitives: see Flow.Substitute.
 type Ends interface {
 	// Source and Sink return how to open the source or sink with that name, which

@@ -30,6 +30,13 @@ func (c *consumer) watch() {
 // has moved in between.
 func (c *consumer) findStalls(now time.Time) {
 	stalled := 0
+	if c.queue.isPaused() {
+		for _, l := range c.allLanes() { // waiting is what they should do
+			l.mu.Lock()
+			l.progress = now.UnixNano()
+			l.mu.Unlock()
+		}
+	}
 	for _, l := range c.allLanes() {
 		l.mu.Lock()
 		still := l.t.undone > 0 && l.state != laneReleased && now.UnixNano()-l.progress >= int64(c.spec.StallAfter)
