@@ -214,19 +214,26 @@ func (e *Engine) wait(ctx context.Context, services []service) error {
 			}
 		})
 	}
-	defer watchers.Wait()
-	defer close(over)
-	for left := len(services); left > 0; {
-		select {
-		case <-ctx.Done():
-			return nil
-		case err := <-failed:
-			return err
-		case <-ended:
-			left--
+	end := func() error {
+		for left := len(services); left > 0; {
+			select {
+			case <-ctx.Done():
+				return nil
+			case err := <-failed:
+				return err
+			case <-ended:
+				left--
+			}
 		}
+		return nil
+	}()
+	close(over)
+	watchers.Wait()
+	close(failed)
+	for err := range failed { // what failed at the same time
+		end = errors.Join(end, err)
 	}
-	return nil
+	return end
 }
 
 // down drains all services at the same time.
@@ -238,6 +245,13 @@ func (e *Engine) down(hard context.Context, services []service) error {
 		all.Go(func() { errs[i] = s.drain(hard, p) })
 	}
 	all.Wait()
+	for _, s := range services {
+		select {
+		case err := <-s.failed(): // while it drained
+			errs = append(errs, err)
+		default:
+		}
+	}
 	return errors.Join(errs...)
 }
 
