@@ -9,6 +9,7 @@ import (
 	"net/http"
 	"strconv"
 	"sync"
+	"time"
 
 	"github.com/go-chi/chi/v5"
 
@@ -157,12 +158,17 @@ func flowServer(rt *web.Route, err error) func(net.Listener) (func() error, erro
 	}
 }
 
-// chiServer serves one handler on a bare http.Server: no limits, no timeouts.
+// chiServer serves one handler on an http.Server with the timeouts that one sets
+// by hand, or none when -bare is given.
 func chiServer(method, path string, h http.HandlerFunc) func(net.Listener) (func() error, error) {
 	return func(l net.Listener) (func() error, error) {
 		mux := chi.NewRouter()
 		mux.Method(method, path, h)
 		s := &http.Server{Handler: mux}
+		if !bare {
+			s.ReadHeaderTimeout, s.ReadTimeout = 5*time.Second, 30*time.Second
+			s.WriteTimeout, s.IdleTimeout = time.Minute, 2*time.Minute
+		}
 		serve := func() error {
 			if err := s.Serve(l); !errors.Is(err, http.ErrServerClosed) {
 				return err
