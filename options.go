@@ -23,11 +23,6 @@ type (
 		CollectorOption
 		EndpointOption
 	}
-	// A SinkOption configures a processor with a sink: a Consumer or a Collector.
-	SinkOption interface {
-		ConsumerOption
-		CollectorOption
-	}
 	// A ProcessorOption configures any processor.
 	ProcessorOption interface {
 		ConsumerOption
@@ -39,15 +34,12 @@ type (
 type (
 	consumerOption  func(*settings)
 	httpOption      func(*settings)
-	sinkOption      func(*settings)
 	processorOption func(*settings)
 )
 
 func (o consumerOption) consumer(s *settings)   { o(s) }
 func (o httpOption) collector(s *settings)      { o(s) }
 func (o httpOption) endpoint(s *settings)       { o(s) }
-func (o sinkOption) consumer(s *settings)       { o(s) }
-func (o sinkOption) collector(s *settings)      { o(s) }
 func (o processorOption) consumer(s *settings)  { o(s) }
 func (o processorOption) collector(s *settings) { o(s) }
 func (o processorOption) endpoint(s *settings)  { o(s) }

@@ -13,9 +13,8 @@ type stats struct {
 	ok, skipped, retried, dead, failed, invalid atomic.Int64
 	outputs, sinkRetried, deadFailed            atomic.Int64
 	sourceErrors, commitErrors, commits         atomic.Int64
-	stalls, panics                              atomic.Int64
+	stalls                                      atomic.Int64
 	running                                     atomic.Int64 // handler calls in progress
-	busy                                        atomic.Int64 // nanoseconds spent in handlers
 
 	handler   histogram // seconds per call
 	sinkWrite histogram // seconds per write
