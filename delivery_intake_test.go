@@ -41,6 +41,7 @@ type spy struct {
 	flow.Source[int]
 	pushed func(n int)
 	events *seen[string]
+	ended  func() // called when fetching has ended because of a drain
 }
 
 func (s spy) OpenSource(ctx context.Context, env *primitives.Env) (primitives.Reader, error) {
@@ -95,6 +96,9 @@ func (l spyLane) Push(ctx context.Context, burst []primitives.Record) (int, erro
 	n, err := l.Lane.Push(ctx, burst)
 	if errors.Is(err, primitives.ErrDraining) {
 		l.r.note("fetching ended")
+		if l.r.spy.ended != nil {
+			l.r.spy.ended()
+		}
 	}
 	return n, err
 }

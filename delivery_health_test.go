@@ -1,0 +1,189 @@
+package flow_test
+
+import (
+	"context"
+	"errors"
+	"io"
+	"log/slog"
+	"net/http"
+	"strings"
+	"testing"
+	"testing/synctest"
+	"time"
+
+	"github.com/flowkit-go/flow"
+	"github.com/flowkit-go/flow/primitives"
+	"github.com/flowkit-go/flow/primitives/memory"
+	"github.com/flowkit-go/flow/primitives/primitivetest"
+)
+
+// There are no manual acknowledgements: what can be forgotten is a write that the
+// sink never answers.
+func TestDelivery_035_unresolved_is_reported(t *testing.T) {
+	inBubble(t, func(t *testing.T, r *rig) {
+		r.broker.Append("in", 2, primitives.Record{Offset: 41, Value: []byte("41")}, primitives.Record{Value: []byte("42")})
+		release := r.hold("out")
+		out := r.out()
+		out.Async = 8
+		f := r.start(flow.NewConsumer("p", r.in(3), out, func(_ context.Context, v int) (int, error) { return v, nil },
+			flow.StallAfter(time.Minute)))
+		time.Sleep(59 * time.Second)
+		equal(t, "reports after 59 s", len(r.logs.find("partition does not advance")), 0)
+		time.Sleep(time.Hour)
+		found := r.logs.find("partition does not advance")
+		if len(found) != 1 {
+			t.Fatalf("%d reports, want one", len(found))
+		}
+		equal(t, "reported", []any{found[0].Attrs["source"], found[0].Attrs["partition"], found[0].Attrs["offset"], found[0].Attrs["held"]},
+			[]any{"memory:in", "in/2", int64(41), int64(2)})
+		equal(t, "stalled", f.lane(2).Stalled, true)
+		equal(t, "committed", r.committed(2), -1)
+		release()
+		time.Sleep(time.Minute)
+		equal(t, "stalled after all", f.lane(2).Stalled, false)
+		equal(t, "committed after all", r.committed(2), 43)
+		f.stopped()
+	})
+}
+
+func TestDelivery_135_stuck(t *testing.T) {
+	for _, tt := range []struct {
+		takes   time.Duration
+		reports int
+	}{{5 * time.Second, 1}, {1900 * time.Millisecond, 0}} {
+		inBubble(t, func(t *testing.T, r *rig) {
+			r.fill(0, 0, 3)
+			f := r.start(flow.NewConsumer("p", r.in(1), flow.Discard, flow.Do(func(_ context.Context, v int) error {
+				if v == 1 {
+					stuckHere(tt.takes)
+				}
+				return nil
+			}), flow.StallAfter(2*time.Second)))
+			time.Sleep(time.Minute)
+			found := r.logs.find("partition does not advance")
+			if len(found) != tt.reports {
+				t.Fatalf("%d reports when it takes %v, want %d", len(found), tt.takes, tt.reports)
+			}
+			equal(t, "counted", f.processor().Errors.Stalls, int64(tt.reports))
+			for _, l := range found {
+				stacks, _ := l.Attrs["stacks"].(string)
+				if !strings.Contains(stacks, "stuckHere") || strings.Count(stacks, "goroutine ") < 3 {
+					t.Error("the report does not show the stacks of all goroutines")
+				}
+			}
+			f.stopped()
+		})
+	}
+}
+
+//go:noinline
+func stuckHere(d time.Duration) { time.Sleep(d) }
+
+// This one talks HTTP, so it runs in real time.
+func TestDelivery_140_health(t *testing.T) {
+	answer := make(chan error, 1)
+	for _, tt := range []struct {
+		name   string
+		option flow.Option
+		check  error
+		status int
+	}{
+		{"no callback", nil, nil, http.StatusOK},
+		{"healthy", flow.HealthCheck(func(context.Context) error { return <-answer }), nil, http.StatusOK},
+		{"not healthy", flow.HealthCheck(func(context.Context) error { return <-answer }), errors.New("no disk"), http.StatusServiceUnavailable},
+	} {
+		t.Run(tt.name, func(t *testing.T) {
+			r := newRig(t)
+			r.fill(0, 0, 2)
+			var g gates
+			ready := make(chan flow.Addresses, 1)
+			r.options = []flow.Option{flow.AdminAddr("127.0.0.1:0"), flow.OnReady(func(a flow.Addresses) { ready <- a })}
+			if tt.option != nil {
+				r.options = append(r.options, tt.option)
+			}
+			entered := make(chan struct{})
+			draining := make(chan struct{})
+			src := spy{Source: r.in(1), ended: func() { close(draining) }}
+			f := r.start(flow.NewConsumer("p", src, flow.Discard, flow.Do(func(ctx context.Context, v int) error {
+				close(entered)
+				return g.pass(ctx, v)
+			}), flow.Buffer(1, 1<<20)))
+			admin := "http://" + (<-ready).Admin
+			get := func(path string) int {
+				t.Helper()
+				if tt.option != nil {
+					answer <- tt.check
+				}
+				resp, err := http.Get(admin + path)
+				if err != nil {
+					t.Fatal(err)
+				}
+				defer resp.Body.Close()
+				if _, err := io.Copy(io.Discard, resp.Body); err != nil {
+					t.Error(err)
+				}
+				select { // /readyz does not ask the callback while it drains
+				case <-answer:
+				default:
+				}
+				return resp.StatusCode
+			}
+			equal(t, "live", get("/livez"), tt.status)
+			equal(t, "ready", get("/readyz"), tt.status)
+			<-entered
+			f.cancel() // a record is in the handler, so the drain waits
+			<-draining
+			equal(t, "live while stopping", get("/livez"), tt.status)
+			equal(t, "ready while stopping", get("/readyz"), http.StatusServiceUnavailable)
+			g.let(0)
+			if err := f.wait(); err != nil {
+				t.Error(err)
+			}
+			http.DefaultClient.CloseIdleConnections()
+		})
+	}
+}
+
+func TestDelivery_141_closed_reader(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		broker := memory.NewBroker()
+		env := &primitives.Env{Logger: slog.New(slog.DiscardHandler), Shared: &primitives.Shared{}}
+		for _, src := range []flow.Source[int]{
+			memory.Topic[int]{Broker: broker, Name: "in"},
+			memory.Queue[int]{Broker: broker, Name: "queue"},
+		} {
+			ctx := context.Background()
+			r, err := src.OpenSource(ctx, env)
+			if err != nil {
+				t.Fatal(err)
+			}
+			for range 2 {
+				if err := r.Close(ctx); err != nil {
+					t.Errorf("%s: Close: %v", src, err)
+				}
+			}
+			calls := map[string]error{
+				"Run":    r.Run(ctx, primitivetest.NewIntake(10)),
+				"Commit": r.Commit(ctx, []primitives.Commit{{Partition: primitives.Partition{Topic: "in"}, Next: 1}}),
+			}
+			if b, ok := r.(primitives.Backlogger); ok {
+				_, calls["Backlog"] = b.Backlog(ctx)
+			}
+			if p, ok := r.(primitives.Partitioned); ok {
+				_, calls["Partitions"] = p.Partitions(ctx)
+			}
+			if l, ok := r.(primitives.Leaser); ok {
+				calls["Extend"] = l.Extend(ctx, []any{nil})
+				calls["Release"] = l.Release(ctx, []any{nil}, 0)
+			}
+			for call, err := range calls {
+				if !errors.Is(err, primitives.ErrClosed) {
+					t.Errorf("%s: %s after Close returned %v, want ErrClosed", src, call, err)
+				}
+			}
+			if len(calls) < 4 {
+				t.Errorf("%s: only %d calls", src, len(calls))
+			}
+		}
+	})
+}
