@@ -5,46 +5,50 @@ import (
 	"encoding/json"
 	"errors"
 	"fmt"
+	"log/slog"
 	"net"
 	"net/http"
 	"strconv"
-	"sync"
 	"time"
 
 	"github.com/go-chi/chi/v5"
 
-	"github.com/flowkit-go/flow/runtime/web"
+	"github.com/flowkit-go/flow"
+	"github.com/flowkit-go/flow/primitives"
+	"github.com/flowkit-go/flow/primitives/memory"
 )
 
 // A pair is the same handler twice. To add one, write a flow and a chi side.
 type pair struct {
 	name      string
 	request   string // as it goes over the wire
-	flow, chi func(net.Listener) (stop func() error, err error)
+	flow, chi func() (addr string, stop func() error, err error)
 }
 
 var pairs = []pair{
 	{
 		name:    "post",
 		request: post("/orders", orderJSON),
-		flow:    flowServer(web.Endpoint("POST /orders", price)),
+		flow:    flowServer(func(app *flow.Flow) { flow.Endpoint(app, "POST /orders", price) }),
 		chi:     chiServer(http.MethodPost, "/orders", pricePlain),
 	},
 	{
 		name:    "get",
 		request: "GET /orders/o-1042?limit=20 HTTP/1.1\r\nHost: localhost\r\n\r\n",
-		flow:    flowServer(web.Endpoint("GET /orders/{id}", find)),
+		flow:    flowServer(func(app *flow.Flow) { flow.Endpoint(app, "GET /orders/{id}", find) }),
 		chi:     chiServer(http.MethodGet, "/orders/{id}", findPlain),
 	},
 	{
 		name:    "collect",
 		request: post("/orders", orderJSON),
-		flow: flowServer(web.Collector("POST /orders", func(ctx context.Context, o order) error {
-			_, err := price(ctx, o)
-			return err
-		})),
-		chi: chiServer(http.MethodPost, "/orders", collectPlain),
+		flow:    flowServer(func(app *flow.Flow) { flow.Collector(app, "POST /orders", totals(), price) }),
+		chi:     chiServer(http.MethodPost, "/orders", collectPlain()),
 	},
+}
+
+// totals is where both collectors write to. It keeps the last records.
+func totals() memory.Topic[total] {
+	return memory.Topic[total]{Broker: memory.NewBroker(), Name: "totals", Retain: 10_000}
 }
 
 func post(path, body string) string {
@@ -128,40 +132,70 @@ func findPlain(w http.ResponseWriter, r *http.Request) {
 	json.NewEncoder(w).Encode(t)
 }
 
-func collectPlain(w http.ResponseWriter, r *http.Request) {
-	var o order
-	if err := json.NewDecoder(r.Body).Decode(&o); err != nil {
-		http.Error(w, err.Error(), http.StatusBadRequest)
-		return
+// collectPlain answers when the writer has confirmed.
+func collectPlain() http.HandlerFunc {
+	writer, err := totals().OpenSink(context.Background(), &primitives.Env{Logger: slog.Default(), Shared: &primitives.Shared{}})
+	if err != nil {
+		panic(err)
 	}
-	if _, err := price(r.Context(), o); err != nil {
-		http.Error(w, "internal error", http.StatusInternalServerError)
-		return
+	return func(w http.ResponseWriter, r *http.Request) {
+		var o order
+		if err := json.NewDecoder(r.Body).Decode(&o); err != nil {
+			http.Error(w, err.Error(), http.StatusBadRequest)
+			return
+		}
+		t, err := price(r.Context(), o)
+		if err != nil {
+			http.Error(w, "internal error", http.StatusInternalServerError)
+			return
+		}
+		value, err := json.Marshal(t)
+		if err != nil {
+			http.Error(w, "internal error", http.StatusInternalServerError)
+			return
+		}
+		stored := make(chan error, 1)
+		writer.Write(r.Context(), []primitives.Record{{Value: value}}, func(err error) { stored <- err })
+		if err := <-stored; err != nil {
+			http.Error(w, "not stored", http.StatusServiceUnavailable)
+			return
+		}
+		w.Header().Set("Content-Type", "application/json")
+		w.Write([]byte(`{"success": true}`))
 	}
-	w.Header().Set("Content-Type", "application/json")
-	w.Write([]byte(`{"success": true}`))
 }
 
-// flowServer serves one route with everything that a server of package web does
-// by default, and a limiter.
-func flowServer(rt *web.Route, err error) func(net.Listener) (func() error, error) {
-	return func(l net.Listener) (func() error, error) {
-		if err != nil {
-			return nil, err
+// flowServer runs a flow with its default options.
+func flowServer(register func(*flow.Flow)) func() (string, func() error, error) {
+	return func() (string, func() error, error) {
+		ready, ended := make(chan flow.Addresses, 1), make(chan error, 1)
+		app := flow.New("bench", flow.HTTPAddr("127.0.0.1:0"), flow.AdminAddr(""),
+			flow.OnReady(func(a flow.Addresses) { ready <- a }), flow.Logger(slog.New(slog.DiscardHandler)))
+		register(app)
+		ctx, cancel := context.WithCancel(context.Background())
+		go func() { ended <- app.Run(ctx) }()
+		stop := func() error {
+			cancel()
+			return <-ended
 		}
-		rt.Limiter = web.NewLimiter(100, 100)
-		s := web.NewServer(web.Config{Listener: l})
-		if err := errors.Join(s.Add(rt), s.Listen(context.Background())); err != nil {
-			return nil, err
+		select {
+		case a := <-ready:
+			return a.HTTP, stop, nil
+		case err := <-ended:
+			cancel()
+			return "", nil, err
 		}
-		return background(s.Serve, func() error { return s.Shutdown(context.Background()) }), nil
 	}
 }
 
 // chiServer serves one handler on an http.Server with the timeouts that one sets
 // by hand, or none when -bare is given.
-func chiServer(method, path string, h http.HandlerFunc) func(net.Listener) (func() error, error) {
-	return func(l net.Listener) (func() error, error) {
+func chiServer(method, path string, h http.HandlerFunc) func() (string, func() error, error) {
+	return func() (string, func() error, error) {
+		l, err := net.Listen("tcp", "127.0.0.1:0")
+		if err != nil {
+			return "", nil, err
+		}
 		mux := chi.NewRouter()
 		mux.Method(method, path, h)
 		s := &http.Server{Handler: mux}
@@ -169,24 +203,15 @@ func chiServer(method, path string, h http.HandlerFunc) func(net.Listener) (func
 			s.ReadHeaderTimeout, s.ReadTimeout = 5*time.Second, 30*time.Second
 			s.WriteTimeout, s.IdleTimeout = time.Minute, 2*time.Minute
 		}
-		serve := func() error {
-			if err := s.Serve(l); !errors.Is(err, http.ErrServerClosed) {
-				return err
+		ended := make(chan error, 1)
+		go func() { ended <- s.Serve(l) }()
+		stop := func() error {
+			err := s.Shutdown(context.Background())
+			if served := <-ended; !errors.Is(served, http.ErrServerClosed) {
+				err = errors.Join(err, served)
 			}
-			return nil
+			return err
 		}
-		return background(serve, func() error { return s.Shutdown(context.Background()) }), nil
-	}
-}
-
-// background runs serve until the function that it returns is called.
-func background(serve, shutdown func() error) (stop func() error) {
-	var wg sync.WaitGroup
-	var err error
-	wg.Go(func() { err = serve() })
-	return func() error {
-		stopped := shutdown()
-		wg.Wait()
-		return errors.Join(stopped, err)
+		return l.Addr().String(), stop, nil
 	}
 }
