@@ -259,6 +259,7 @@ func (in intake) Revoke(ctx context.Context, revoked ...primitives.Lane) error {
 		l.mu.Lock()
 		if l.state == laneRunning {
 			l.state = laneDraining
+			l.halted.Store(true)
 		}
 		l.room.Broadcast()
 		l.mu.Unlock()

@@ -56,6 +56,8 @@ type lane struct {
 	writing *batch
 	pending *batch
 
+	halted atomic.Bool // being revoked: a turn under way starts no further record
+
 	// closed is set when nothing more of the lane may be written: it was released,
 	// or a record of it has stopped the flow and what follows must not overtake it.
 	closed atomic.Bool

@@ -115,7 +115,7 @@ const turnTime = time.Millisecond
 
 // stopping reports whether no further record should be started.
 func (t *task) stopping(l *lane) bool {
-	return t.retired.Load() || t.c.draining.Load() || t.c.stopped.Load() || l.ctx.Err() != nil
+	return t.retired.Load() || t.c.draining.Load() || t.c.stopped.Load() || l.halted.Load() || l.ctx.Err() != nil
 }
 
 // batch returns what a turn should add its outputs to: what waits in the lane
