@@ -398,3 +398,30 @@ func testTakeOver(t *testing.T, r *rig, src flow.Source[int]) {
 		}
 	}
 }
+
+// A turn may have taken many records of the partition when it is revoked.
+func TestRevokeStartsNothing(t *testing.T) {
+	for _, order := range []flow.Order{flow.ByPartition, flow.Unordered} {
+		inBubble(t, func(t *testing.T, r *rig) {
+			const slow = 19_000
+			r.fill(0, 0, slow+1000)
+			var started atomic.Int32
+			f := r.start(flow.NewConsumer("p", r.in(1), flow.Discard, flow.Do(func(_ context.Context, v int) error {
+				if v >= slow {
+					started.Add(1)
+					time.Sleep(time.Second)
+				}
+				return nil
+			}), flow.Ordered(order)))
+			time.Sleep(500 * time.Millisecond)
+			r.broker.Revoke("g", "in")
+			time.Sleep(time.Second)
+			holder := "nobody yet"
+			r.broker.Look(func(s *memory.State) { holder = s.Holder("g", "in", 0) })
+			equal(t, "records started", started.Load(), 1)
+			equal(t, "holder a second later", holder, "")
+			equal(t, "committed", r.committed(0), slow+1)
+			f.stopped()
+		})
+	}
+}
