@@ -17,6 +17,12 @@ func jsonError[T any](data []byte, err error) *DecodeError {
 		e.Offset = syntaxOffset(data, syntax)
 		return e
 	}
+	if len(data) > maxLocateBytes {
+		if wrong := (*stdjson.UnmarshalTypeError)(nil); errors.As(err, &wrong) {
+			e.Field, e.Offset, e.Err = wrong.Field, wrong.Offset, &jsonTypeError{wrong}
+		}
+		return e
+	}
 	path, offset, err := locate(reflect.TypeFor[T](), data, err)
 	e.Field, e.Offset, e.Err = strings.Join(path, "."), offset, err
 	if wrong, ok := err.(*stdjson.UnmarshalTypeError); ok {
@@ -47,6 +53,11 @@ func syntaxOffset(data []byte, e *stdjson.SyntaxError) int64 {
 // maxLocate bounds the depth to which locate descends: it decodes every level
 // again, and the input may be somebody's attack.
 const maxLocate = 32
+
+// maxLocateBytes is the size of input up to which locate is used. For a larger
+// one the error says what encoding/json knows: the path without indexes, and
+// where the value ends.
+const maxLocateBytes = 64 << 10
 
 // locate finds the innermost value in data, which is valid JSON that t refuses
 // with err: its path, the position of its first byte, and what its own type

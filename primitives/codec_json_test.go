@@ -368,3 +368,18 @@ func TestJSONIsSafeForConcurrentUse(t *testing.T) {
 	}
 	wg.Wait()
 }
+
+func TestJSONDecodeErrorOfLargeInput(t *testing.T) {
+	type doc struct {
+		Lines []struct {
+			Note string
+			SKU  int
+		}
+	}
+	c := JSON[doc]()
+	_, err := c.Decode([]byte(`{"Lines":[{"Note":"` + strings.Repeat("x", 100_000) + `"},{"SKU":"a"}]}`))
+	var invalid *DecodeError
+	if !errors.As(err, &invalid) || invalid.Field != "Lines.SKU" || invalid.Offset < 100_000 || !strings.Contains(err.Error(), "want int, got string") {
+		t.Errorf("error %v", err)
+	}
+}
