@@ -100,7 +100,7 @@ func (c *child) stop(hard, kill context.Context, limit time.Duration) {
 	if c.ended() {
 		return
 	}
-	_ = interrupt(c.cmd) // an error means that it has just ended
+	_ = interrupt(c.cmd, false) // an error means that it has just ended
 	var timeout <-chan time.Time
 	if limit > 0 {
 		timeout = time.After(limit)
@@ -114,7 +114,7 @@ func (c *child) stop(hard, kill context.Context, limit time.Duration) {
 			_ = killGroup(c.cmd)
 			now, hurry, timeout = nil, nil, nil
 		case <-hurry:
-			_ = interrupt(c.cmd)
+			_ = interrupt(c.cmd, true)
 			hurry, told, timeout = nil, true, time.After(toDie)
 		case <-timeout:
 			if told {
@@ -122,7 +122,7 @@ func (c *child) stop(hard, kill context.Context, limit time.Duration) {
 				timeout = nil
 				continue
 			}
-			_ = interrupt(c.cmd)
+			_ = interrupt(c.cmd, true)
 			hurry, told, timeout = nil, true, time.After(toDie)
 		}
 	}

@@ -222,10 +222,11 @@ func (o origin) require(cmd *cobra.Command, p project, dir string) error {
 	if err != nil {
 		return err
 	}
-	mod.AddNewRequire(modulePath, "v0.0.0", false)
+	requires := []*modfile.Require{{Mod: module.Version{Path: modulePath, Version: "v0.0.0"}}}
 	for _, r := range theirs.Require {
-		mod.AddNewRequire(r.Mod.Path, r.Mod.Version, true)
+		requires = append(requires, &modfile.Require{Mod: r.Mod, Indirect: true})
 	}
+	mod.SetRequireSeparateIndirect(requires)
 	if err := mod.AddReplace(modulePath, "", o.checkout, ""); err != nil {
 		return err
 	}

@@ -20,8 +20,14 @@ func group(cmd *exec.Cmd) {
 
 func killGroup(cmd *exec.Cmd) error { return syscall.Kill(-cmd.Process.Pid, syscall.SIGKILL) }
 
-// interrupt asks the program to drain, or when asked again, to stop.
-func interrupt(cmd *exec.Cmd) error { return cmd.Process.Signal(syscall.SIGTERM) }
+// interrupt asks the program to drain, and with hurry, after that, to stop. These
+// are different signals: the kernel makes one of two that are the same.
+func interrupt(cmd *exec.Cmd, hurry bool) error {
+	if hurry {
+		return cmd.Process.Signal(os.Interrupt)
+	}
+	return cmd.Process.Signal(syscall.SIGTERM)
+}
 
 // handOver lets the command write to file, and returns the number that it knows it by.
 func handOver(cmd *exec.Cmd, file *os.File) (string, error) {

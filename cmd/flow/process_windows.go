@@ -20,9 +20,9 @@ func group(cmd *exec.Cmd) {
 
 func killGroup(cmd *exec.Cmd) error { return cmd.Process.Kill() }
 
-// interrupt asks the program to drain, or when asked again, to stop. A Go program
-// receives a Ctrl-Break as os.Interrupt.
-func interrupt(cmd *exec.Cmd) error {
+// interrupt asks the program to drain, and with hurry, after that, to stop. A Go
+// program receives a Ctrl-Break as os.Interrupt, and counts them.
+func interrupt(cmd *exec.Cmd, _ bool) error {
 	return windows.GenerateConsoleCtrlEvent(windows.CTRL_BREAK_EVENT, uint32(cmd.Process.Pid))
 }
 

@@ -114,12 +114,12 @@ func newSession(cmd *cobra.Command, args []string) (*session, error) {
 	s.args = append(s.args, rest...)
 	s.terminal = isTerminal(s.stderr)
 
-	envFile, _ := f.GetString("env-file")
-	if s.envFile, err = filepath.Abs(envFile); err != nil {
+	s.envName, _ = f.GetString("env-file")
+	if s.envFile, err = filepath.Abs(s.envName); err != nil {
 		return nil, err
 	}
 	s.envAsked = f.Changed("env-file")
-	env, err := loadEnv(s.envFile, s.envAsked)
+	env, err := loadEnv(s.envName, s.envAsked)
 	if err != nil {
 		return nil, err
 	}
@@ -185,7 +185,7 @@ func (s *session) signals() (stop func()) {
 
 // prepare gives a build the environment in which it runs, and checks its flow there.
 func (s *session) prepare(ctx context.Context, b *build) error {
-	env, err := loadEnv(s.envFile, s.envAsked)
+	env, err := loadEnv(s.envName, s.envAsked)
 	if err != nil {
 		return err
 	}

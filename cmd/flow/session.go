@@ -23,7 +23,8 @@ type session struct {
 	ctx, hard, kill context.Context // ended by the first, second, third signal
 	args            []string        // of the program
 	replicas        []replicas
-	envFile         string
+	envName         string // the env file as the user wrote it
+	envFile         string // the same, absolute
 	envAsked        bool
 	watching        bool
 	terminal        bool // somebody looks on: wait for a correction where others give up

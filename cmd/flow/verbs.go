@@ -175,11 +175,11 @@ func (b *build) inspect(ctx context.Context) error {
 		text = text[i:]
 	}
 	if bad := json.Unmarshal([]byte(text), &answer); bad != nil {
-		said := strings.TrimSpace(stderr.String())
+		said := strings.TrimPrefix(strings.TrimSpace(stderr.String()), "error: ")
 		if said == "" {
-			said = fmt.Sprintf("%s does not know the command check (%v)", b.root.ImportPath, errors.Join(err, bad))
+			said = fmt.Sprint(errors.Join(err, bad))
 		}
-		return &buildError{output: said, hint: "call flow.Main in its main function"}
+		return &buildError{output: b.root.ImportPath + " does not answer to check: " + said, hint: "call flow.Main in its main function"}
 	}
 	b.graph = answer.Graph
 	if !answer.OK {
