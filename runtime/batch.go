@@ -155,26 +155,25 @@ func (c *consumer) wrote(b *batch, err error) {
 func (c *consumer) resolved(b *batch) {
 	c.succeeded(len(b.in))
 	c.stats.outputs.Add(int64(len(b.out.Records)))
-	b.settle(func(int) bool { return true })
+	b.settle()
 	c.finished(b)
 }
 
-// settle resolves the inputs for which keep returns true.
-func (b *batch) settle(keep func(i int) bool) {
-	var seqs [64]uint64
-	n := 0
-	for i := range b.in {
-		if keep(i) {
-			seqs[n] = b.in[i].seq
+// settle resolves all inputs.
+func (b *batch) settle() {
+	for in := b.in; len(in) > 0; {
+		n := 1
+		for n < min(len(in), settledAtOnce) && in[n].lane == in[0].lane {
 			n++
 		}
-		last := i+1 == len(b.in) || b.in[i+1].lane != b.in[i].lane
-		if n == len(seqs) || (last && n > 0) {
-			b.in[i].lane.resolveNow(seqs[:n]...)
-			n = 0
-		}
+		in[0].lane.resolveNow(in[:n]...)
+		in = in[n:]
 	}
 }
+
+// settledAtOnce is the number of records that are resolved while a lane is
+// locked, so that its Push need not wait long.
+const settledAtOnce = 256
 
 // finished lets the lanes of a batch go on and recycles it.
 func (c *consumer) finished(b *batch) {
@@ -252,12 +251,12 @@ func (c *consumer) reduce(b *batch, partial *primitives.BatchError) (first error
 		}
 	}
 	good := 0
-	b.settle(func(i int) bool {
+	for i, r := range b.in {
 		if !failed[i] {
+			r.lane.resolveNow(r)
 			good++
 		}
-		return !failed[i]
-	})
+	}
 	c.succeeded(good)
 
 	var left []primitives.Record

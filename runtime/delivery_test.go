@@ -173,7 +173,7 @@ func done(t *testing.T, l *lane, offset int64) {
 	l.mu.Lock()
 	seqs := l.t.take(nil, 1)
 	l.mu.Unlock()
-	l.resolveNow(seqs...)
+	l.resolveNow(ref{l, seqs[0]})
 }
 
 func TestDelivery_032_commit_only_forward(t *testing.T) {

@@ -121,7 +121,7 @@ func (c *consumer) giveUp(r ref, rec primitives.Record, attempt int, err error) 
 		c.stop(&RecordError{c.spec.Name, r.lane.part, rec.Offset, attempt, err})
 		return false
 	}
-	r.lane.resolveNow(r.seq)
+	r.lane.resolveNow(r)
 	return true
 }
 

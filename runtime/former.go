@@ -219,7 +219,7 @@ func (t *task) failedBatch(refs []ref, recs []primitives.Record, err error) {
 	for i, r := range refs {
 		if reasons[i] == nil {
 			c.succeeded(1)
-			r.lane.resolveNow(r.seq)
+			r.lane.resolveNow(r)
 			continue
 		}
 		attempt := int(recs[i].Attempt)

@@ -286,17 +286,18 @@ func (l *lane) quiet() <-chan struct{} {
 
 var closedChan = func() chan struct{} { c := make(chan struct{}); close(c); return c }()
 
-// resolve marks records as done. It reports whether other lanes may go on
+// resolve marks records of this lane as done. It reports whether other lanes may go on
 // because bytes of the budget became free. mu is held.
-func (l *lane) resolve(seqs []uint64) (wakeOthers bool) {
+func (l *lane) resolve(done []ref) (wakeOthers bool) {
 	if l.state == laneReleased {
 		return false
 	}
 	freed, head := 0, l.t.head
 	now := time.Now().UnixNano()
 	ages, aged := 0.0, 0
-	for _, seq := range seqs {
-		if at := l.t.recs[seq&l.t.mask].Time; !at.IsZero() {
+	for i := range done {
+		seq := done[i].seq
+		if at := &l.t.recs[seq&l.t.mask].Time; !at.IsZero() {
 			ages += float64(now - at.UnixNano())
 			aged++
 		}
@@ -319,9 +320,9 @@ func (l *lane) resolve(seqs []uint64) (wakeOthers bool) {
 }
 
 // resolveNow is resolve for callers that do not hold mu.
-func (l *lane) resolveNow(seqs ...uint64) {
+func (l *lane) resolveNow(done ...ref) {
 	l.mu.Lock()
-	wakeOthers := l.resolve(seqs)
+	wakeOthers := l.resolve(done)
 	l.schedule()
 	l.mu.Unlock()
 	if wakeOthers {

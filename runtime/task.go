@@ -211,7 +211,7 @@ func (t *task) turnStream(l *lane, v view, seqs []uint64) int {
 		b.recycle()
 		if err == nil {
 			c.succeeded(1)
-			l.resolveNow(seq)
+			l.resolveNow(ref{l, seq})
 		} else if !t.failed(ref{l, seq}, v, err) {
 			return i + 1
 		}
