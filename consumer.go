@@ -57,6 +57,10 @@ func newConsumer[In, Out any](at, name string, src Source[In], sink Sink[Out],
 		if b, ok := find[primitives.Bounded](src); ok {
 			base.Source.Bounded = b.Bounded()
 		}
+		base.Decode = func(r primitives.Record) error {
+			_, err := decodeSafely(decode, []primitives.Record{r})
+			return err
+		}
 		if b, ok := find[batching](src); ok {
 			base.Batch.Size, base.Batch.Wait = b.batching()
 			base.Decode, _ = b.decodeOne() // an error is reported by decoderOf
@@ -137,9 +141,9 @@ func checkPrimitive(p *Processor, v any) {
 func erase[In, Out any](fn func(context.Context, In) (Out, error),
 	decode primitives.Decoder[In], encode primitives.Encoder[Out]) runtime.Handler {
 	return func(ctx context.Context, recs []primitives.Record, out *primitives.Outputs) error {
-		in, err := decodeSafely(decode, recs)
+		in, err := decode(recs)
 		if err != nil {
-			return err
+			return undecodable[In](err)
 		}
 		v, err := fn(ctx, in)
 		if err != nil {
@@ -149,7 +153,8 @@ func erase[In, Out any](fn func(context.Context, In) (Out, error),
 	}
 }
 
-// decodeSafely calls a decoder whose error, or panic, is that of an invalid record.
+// decodeSafely calls a decoder whose error, or panic, is that of an invalid
+// record. It has its price: the records that are handled are decoded without.
 func decodeSafely[T any](decode primitives.Decoder[T], recs []primitives.Record) (v T, err error) {
 	defer func() {
 		if p := recover(); p != nil {

@@ -67,6 +67,11 @@ func (t *task) failed(r ref, v view, err error) (goOn bool) {
 	var p *PanicError
 	if errors.As(err, &p) {
 		log.Error("handler panicked", "panic", p.Value, "stack", string(p.Stack))
+		if c.spec.Decode != nil {
+			if invalid := c.spec.Decode(rec); invalid != nil { // it was the decoder
+				err = invalid
+			}
+		}
 	}
 	if c.retries(attempt, err) && !primitives.IsPermanent(err) {
 		c.stats.retried.Add(1)

@@ -35,8 +35,9 @@ type Consumer struct {
 	Sink   Sink
 	Handle Handler
 
-	// Decode tells whether a single record can be decoded; set for batches only,
-	// so that one bad record does not spoil the others.
+	// Decode tells whether a single record can be decoded: asked for each record of
+	// a batch, so that a bad one does not spoil the others, and about a record whose
+	// handling has panicked. It does not panic. Nil means that all can.
 	Decode func(primitives.Record) error
 	Batch  Batch
 
