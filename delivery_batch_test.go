@@ -244,11 +244,13 @@ func TestDelivery_104_invalid_within_batch(t *testing.T) {
 	for _, tt := range []struct {
 		name    string
 		bad     []int
+		codec   primitives.Codec[int]
 		handler func(vs []int) error
 		dead    []string
 	}{
-		{"undecodable", []int{1}, func([]int) error { return nil }, []string{"{bad"}},
-		{"refused by the handler", nil, func([]int) error {
+		{"undecodable", []int{1}, nil, func([]int) error { return nil }, []string{"{bad"}},
+		{"decoder panics", []int{1}, panicky{}, func([]int) error { return nil }, []string{"{bad"}},
+		{"refused by the handler", nil, nil, func([]int) error {
 			return &flow.BatchError{Failed: []flow.RecordError{{Index: 2, Err: flow.Permanent(refused)}}}
 		}, []string{"2"}},
 	} {
@@ -256,7 +258,9 @@ func TestDelivery_104_invalid_within_batch(t *testing.T) {
 			inBubble(t, func(t *testing.T, r *rig) {
 				r.mixed(4, tt.bad...)
 				var got seen[int]
-				f := r.start(flow.NewConsumer("p", flow.Batches(r.in(1), 4, time.Hour), flow.Discard, flow.Do(func(_ context.Context, vs []int) error {
+				src := r.in(1)
+				src.Codec = tt.codec
+				f := r.start(flow.NewConsumer("p", flow.Batches(src, 4, time.Hour), flow.Discard, flow.Do(func(_ context.Context, vs []int) error {
 					for _, v := range vs {
 						got.add(v)
 					}
