@@ -78,7 +78,7 @@ func start(t *testing.T, dir string, env []string, args ...string) *process {
 	}
 	p := &process{t: t, cmd: exec.Command(self, args...), done: make(chan struct{})}
 	p.cmd.Dir = dir
-	p.cmd.Env = append(os.Environ(), append([]string{asCommand + "=1", "GOPROXY=off", "GOWORK=off"}, env...)...)
+	p.cmd.Env = append(os.Environ(), append([]string{asCommand + "=1", "GOPROXY=off", "GOWORK=off", "GOFLAGS=-ldflags=-w"}, env...)...)
 	p.cmd.Stdout, p.cmd.Stderr = &p.stdout, &p.stderr
 	p.cmd.WaitDelay = 5 * time.Second
 	if err := p.cmd.Start(); err != nil {

@@ -56,6 +56,9 @@ func run(cmd *cobra.Command, args []string) error {
 	stop := s.signals()
 	defer stop()
 
+	if err := s.listenAdmin(); err != nil { // before a build that would be for nothing
+		return err
+	}
 	first, err := s.builder.build(s.ctx)
 	if err == nil {
 		err = s.prepare(s.ctx, first)
@@ -66,7 +69,7 @@ func run(cmd *cobra.Command, args []string) error {
 	if err != nil {
 		return explain(cmd, err)
 	}
-	if err := s.listen(first.graph); err != nil {
+	if err := s.listenHTTP(first.graph); err != nil {
 		return err
 	}
 	var changes <-chan []string
@@ -247,14 +250,16 @@ func replicasVariable(g flow.Graph, name string) (string, error) {
 		hint: "use one of " + strings.Join(names, ", ")}
 }
 
-// listen takes the addresses that are not taken yet: that of the admin pages, and
-// one for HTTP when the flow answers any.
-func (s *session) listen(g flow.Graph) (err error) {
-	if s.fronts.admin == nil && s.admin != "off" {
-		if s.fronts.admin, err = listenFront("admin", s.admin, "--admin", false); err != nil {
-			return err
-		}
+// listenAdmin takes the address of the admin pages.
+func (s *session) listenAdmin() (err error) {
+	if s.admin != "off" {
+		s.fronts.admin, err = listenFront("admin", s.admin, "--admin", false)
 	}
+	return err
+}
+
+// listenHTTP takes the address of collectors and endpoints, once a flow has some.
+func (s *session) listenHTTP(g flow.Graph) (err error) {
 	answers := slices.ContainsFunc(g.Processors, func(n flow.GraphNode) bool { return n.Pattern != "" })
 	if s.fronts.http == nil && answers {
 		s.fronts.http, err = listenFront("http", s.http, "--http", true)

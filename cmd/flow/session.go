@@ -170,7 +170,7 @@ func (s *session) take(r result) error {
 	}
 	err := r.err
 	if err == nil {
-		err = s.listen(r.build.graph)
+		err = s.listenHTTP(r.build.graph)
 	}
 	if err != nil {
 		if s.ctx.Err() != nil {
