@@ -178,13 +178,22 @@ func (t *task) call(b *batch, recs []primitives.Record) error {
 	c := t.c
 	c.stats.running.Add(1)
 	defer c.stats.running.Add(-1)
-	ctx := t.with(c.handlerCtx)
+	ctx := t.with(batchContext(c, b))
 	return guard(func() error {
 		if c.plain {
 			return c.spec.Handle(ctx, recs, &b.out)
 		}
 		return t.deliver(ctx, b, recs)
 	})
+}
+
+// batchContext is that of the lane, where there is one: it ends when the lane is
+// given up. The records of several lanes are handled to the end for those that stay.
+func batchContext(c *consumer, b *batch) context.Context {
+	if len(b.formed) == 1 {
+		return b.formed[0].ctx
+	}
+	return c.handlerCtx
 }
 
 // failedBatch decides what happens to the records of a batch whose handler
@@ -209,7 +218,7 @@ func (t *task) failedBatch(refs []ref, recs []primitives.Record, err error) {
 				reasons[f.Index] = f.Err
 			}
 		}
-	} else if primitives.IsPermanent(err) {
+	} else if primitives.IsPermanent(err) && refs[0].lane.ctx.Err() == nil {
 		c.stop(&RecordError{c.spec.Name, refs[0].lane.part, recs[0].Offset, 1,
 			errors.Join(errors.New("a batch cannot be refused as a whole for good: return a *flow.BatchError that names the records"), err)})
 		return
@@ -217,6 +226,9 @@ func (t *task) failedBatch(refs []ref, recs []primitives.Record, err error) {
 	again := map[*lane][]uint64{}
 	var delay time.Duration
 	for i, r := range refs {
+		if r.lane.ctx.Err() != nil { // given up: not the record's fault
+			continue
+		}
 		if reasons[i] == nil {
 			c.succeeded(1)
 			r.lane.resolveNow(r)
