@@ -297,7 +297,7 @@ func TestDelivery_122_stop_and_start_out_of_order(t *testing.T) {
 		r.fill(0, 0, 1)
 		newFlow := func() (*flow.Flow, *atomic.Int32) {
 			var calls atomic.Int32
-			app := flow.New("test", flow.AdminAddr(""), flow.Logger(slog.New(r.logs)))
+			app := flow.New("test", flow.AdminAddr("off"), flow.Logger(slog.New(r.logs)))
 			flow.Consumer(app, "p", r.in(1), flow.Discard, flow.Do(func(context.Context, int) error { calls.Add(1); return nil }))
 			return app, &calls
 		}
@@ -424,4 +424,33 @@ func TestRevokeStartsNothing(t *testing.T) {
 			f.stopped()
 		})
 	}
+}
+
+// A batch that is in the handler when its partition is lost is cancelled, and what
+// its handler returns stops nothing.
+func TestLostBatchIsCancelled(t *testing.T) {
+	inBubble(t, func(t *testing.T, r *rig) {
+		r.fill(0, 0, 3)
+		var causes seen[error]
+		var calls atomic.Int32
+		f := r.start(flow.NewConsumer("p", flow.Batches(r.in(1), 3, time.Hour), r.outs(), func(ctx context.Context, vs []int) ([]int, error) {
+			if calls.Add(1) > 1 {
+				return vs, nil
+			}
+			<-ctx.Done()
+			causes.add(context.Cause(ctx))
+			return nil, ctx.Err()
+		}))
+		synctest.Wait()
+		r.broker.Lose("g", "in")
+		synctest.Wait()
+		if all := causes.all(); len(all) != 1 || !errors.Is(all[0], flow.ErrLost) {
+			t.Errorf("the handler was cancelled with %v, want ErrLost", all)
+		}
+		r.broker.Assign("g", "in")
+		time.Sleep(2 * time.Second)
+		equal(t, "written", r.written(), []string{"[0,1,2]"})
+		equal(t, "committed", r.committed(0), 3)
+		f.stopped()
+	})
 }
