@@ -190,36 +190,36 @@ func (o option) applies(k Kind) bool {
 func intOption(name string, kinds []Kind, field func(*spec) *int) option {
 	return option{name, kinds,
 		func(s *spec) string { return strconv.Itoa(*field(s)) },
-		func(s *spec, v string) (err error) {
-			*field(s), err = strconv.Atoi(v)
-			return plain(err, "a whole number")
+		func(s *spec, v string) error {
+			n, err := strconv.Atoi(v)
+			return keep(field(s), n, err, "a whole number")
 		}}
 }
 
 func floatOption(name string, kinds []Kind, field func(*spec) *float64) option {
 	return option{name, kinds,
 		func(s *spec) string { return strconv.FormatFloat(*field(s), 'g', -1, 64) },
-		func(s *spec, v string) (err error) {
-			*field(s), err = strconv.ParseFloat(v, 64)
-			return plain(err, "a number")
+		func(s *spec, v string) error {
+			n, err := strconv.ParseFloat(v, 64)
+			return keep(field(s), n, err, "a number")
 		}}
 }
 
 func boolOption(name string, kinds []Kind, field func(*spec) *bool) option {
 	return option{name, kinds,
 		func(s *spec) string { return strconv.FormatBool(*field(s)) },
-		func(s *spec, v string) (err error) {
-			*field(s), err = strconv.ParseBool(v)
-			return plain(err, "true or false")
+		func(s *spec, v string) error {
+			on, err := strconv.ParseBool(v)
+			return keep(field(s), on, err, "true or false")
 		}}
 }
 
 func durationOption(name string, kinds []Kind, field func(*spec) *time.Duration) option {
 	return option{name, kinds,
 		func(s *spec) string { return field(s).String() },
-		func(s *spec, v string) (err error) {
-			*field(s), err = time.ParseDuration(v)
-			return plain(err, `a duration with its unit, as "500ms" or "30s"`)
+		func(s *spec, v string) error {
+			d, err := time.ParseDuration(v)
+			return keep(field(s), d, err, `a duration with its unit, as "500ms" or "30s"`)
 		}}
 }
 
@@ -233,8 +233,7 @@ func secondsOption(name string, kinds []Kind, field func(*spec) *time.Duration) 
 				return nil
 			}
 			d, err := time.ParseDuration(v)
-			*field(s) = d
-			return plain(err, `a number of seconds, or a duration as "90s"`)
+			return keep(field(s), d, err, `a number of seconds, or a duration as "90s"`)
 		}}
 }
 
@@ -248,11 +247,14 @@ func parseOrder(o *Order, v string) error {
 	return errors.New("want partition, key or none")
 }
 
-func plain(err error, want string) error {
-	if err == nil {
-		return nil
+// keep stores what was parsed. What cannot be parsed changes nothing, so that it is
+// one mistake and not also that of the value it would leave.
+func keep[T any](to *T, v T, err error, want string) error {
+	if err != nil {
+		return fmt.Errorf("want %s", want)
 	}
-	return fmt.Errorf("want %s", want)
+	*to = v
+	return nil
 }
 
 // Setting is one option's effective value and where it comes from.
