@@ -12,7 +12,8 @@ import (
 )
 
 // A Go block that begins with "package" is a file: it is compiled, in a package of
-// its own or, with the mark "package: NAME", in one with the others of that name.
+// its own or, with the mark "package: NAME", in one with the others of that name,
+// whose tests are run.
 // With the mark "file: PATH" it is the whole of that file. Any other Go block is a
 // part of some file of the repository, whatever its indentation.
 func TestGoBlocksCompile(t *testing.T) {
@@ -23,7 +24,7 @@ func TestGoBlocksCompile(t *testing.T) {
 		t.Fatal(err)
 	}
 	dir := t.TempDir()
-	packages := map[string]bool{}
+	packages := map[string]bool{} // to whether it has tests
 	n := 0
 	for _, p := range pages(t) {
 		for _, b := range p.blocks {
@@ -58,7 +59,7 @@ func TestGoBlocksCompile(t *testing.T) {
 				t.Fatal(err)
 			}
 			overlay[filepath.Join(module, "docs", "testdata", name, file)] = content
-			packages["./docs/testdata/"+name] = true
+			packages["./docs/testdata/"+name] = packages["./docs/testdata/"+name] || strings.HasSuffix(file, "_test.go")
 		}
 	}
 	if len(packages) == 0 {
@@ -72,14 +73,19 @@ func TestGoBlocksCompile(t *testing.T) {
 	if err := os.WriteFile(overlayFile, replace, 0o644); err != nil {
 		t.Fatal(err)
 	}
-	args := []string{"vet", "-overlay=" + overlayFile}
-	for name := range packages {
-		args = append(args, name)
+	vet, test := []string{"vet", "-overlay=" + overlayFile}, []string{"test", "-overlay=" + overlayFile}
+	for name, tests := range packages {
+		vet = append(vet, name)
+		if tests {
+			test = append(test, name)
+		}
 	}
-	vet := exec.CommandContext(t.Context(), "go", args...)
-	vet.Dir = module
-	if out, err := vet.CombinedOutput(); err != nil {
-		t.Errorf("go vet: %v\n%s", err, out)
+	for _, args := range [][]string{vet, test} {
+		cmd := exec.CommandContext(t.Context(), "go", args...)
+		cmd.Dir = module
+		if out, err := cmd.CombinedOutput(); err != nil {
+			t.Errorf("go %s: %v\n%s", args[0], err, out)
+		}
 	}
 }
 
