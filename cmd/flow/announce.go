@@ -12,7 +12,11 @@ import (
 // announce tells what runs where.
 func (s *session) announce(b *build) {
 	var text strings.Builder
-	fmt.Fprintf(&text, "flow %s    %s, built in %s\n", s.talk.bold(b.graph.Flow), count(len(b.graph.Processors), "processor"), seconds(b.took))
+	what := count(len(b.graph.Processors), "processor")
+	if !b.verbs {
+		what = "runs as it is, without flow.Main"
+	}
+	fmt.Fprintf(&text, "flow %s    %s, built in %s\n", s.talk.bold(b.graph.Flow), what, seconds(b.took))
 	attrs := []any{"flow", b.graph.Flow, "build_seconds", b.took.Seconds(), "data", s.data}
 	s.fronts.each(func(f *front) {
 		pages := ""

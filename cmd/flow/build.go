@@ -76,7 +76,8 @@ type build struct {
 	took  time.Duration
 	deps  []listed
 	root  listed
-	graph flow.Graph
+	verbs bool        // it calls flow.Main, and so knows run, check and graph
+	graph flow.Graph  // empty without verbs
 	env   environment // in which it was checked and runs
 }
 
@@ -147,8 +148,7 @@ func (b *builder) build(ctx context.Context) (*build, error) {
 	if out.path, err = named(out.path, out.root); err != nil {
 		return out, err
 	}
-	out.sum, err = sumFile(out.path)
-	return out, err
+	return out, out.read()
 }
 
 // named gives the program the name of its folder, so that it is recognised in a
@@ -162,15 +162,29 @@ func named(path string, root listed) (string, error) {
 	return better, os.Rename(path, better)
 }
 
-func sumFile(path string) (sum [sha256.Size]byte, err error) {
-	f, err := os.Open(path)
+// mainName is in the function table of each program that calls flow.Main, also of
+// one without symbols. A program that does not might take "check" for a file, or
+// run its flow whatever it is told: it is never asked.
+var mainName = []byte(modulePath + ".(*Flow).main")
+
+// read looks at what was built.
+func (b *build) read() error {
+	content, err := os.ReadFile(b.path)
 	if err != nil {
-		return sum, err
+		return err
 	}
-	defer f.Close()
-	h := sha256.New()
-	_, err = io.Copy(h, f)
-	return [sha256.Size]byte(h.Sum(nil)), err
+	b.sum = sha256.Sum256(content)
+	b.verbs = bytes.Contains(content, mainName)
+	return nil
+}
+
+// needVerbs returns an error for a program that does not call flow.Main.
+func (b *build) needVerbs(what string) error {
+	if b.verbs {
+		return nil
+	}
+	return &buildError{output: fmt.Sprintf("%s does not call flow.Main, which %s needs", b.root.ImportPath, what),
+		hint: "call it in the main function"}
 }
 
 // list asks for the packages that are built, without the standard library.

@@ -34,7 +34,7 @@ flow ends, flow run ends with it.`,
 	}
 	f := cmd.Flags()
 	f.Bool("watch", true, "build and replace the program when its source changes")
-	f.String("http", "", "address of collectors and endpoints; default FLOW_HTTP or "+flow.DefaultHTTPAddr)
+	f.String("http", "", `address of collectors and endpoints, "off" for none; default FLOW_HTTP or `+flow.DefaultHTTPAddr)
 	f.String("admin", "", `address of health, metrics and state, "off" for none; default FLOW_ADMIN or `+flow.DefaultAdminAddr)
 	f.String("data", "", "folder for the state of embedded queues and tables; default FLOW_DATA or .flow")
 	f.StringArray("replicas", nil, "number of replicas of a processor, as bill=4; may be repeated")
@@ -69,8 +69,13 @@ func run(cmd *cobra.Command, args []string) error {
 	if err != nil {
 		return explain(cmd, err)
 	}
-	if err := s.listenHTTP(first.graph); err != nil {
-		return err
+	if s.verbs = first.verbs; s.verbs {
+		if err := s.listenHTTP(first.graph); err != nil {
+			return err
+		}
+	} else if s.fronts.admin != nil { // the program's own to listen on
+		s.fronts.admin.close(0)
+		s.fronts.admin = nil
 	}
 	var changes <-chan []string
 	if s.watching {
@@ -100,8 +105,8 @@ func newSession(cmd *cobra.Command, args []string) (*session, error) {
 	f := cmd.Flags()
 	s := &session{stdout: cmd.OutOrStdout(), stderr: cmd.ErrOrStderr(), results: make(chan result)}
 	s.ctx, s.hard, s.kill = cmd.Context(), cmd.Context(), cmd.Context()
-	s.http, _ = f.GetString("http")
-	s.admin, _ = f.GetString("admin")
+	s.httpFlag, _ = f.GetString("http")
+	s.adminFlag, _ = f.GetString("admin")
 	s.data, _ = f.GetString("data")
 	s.watching, _ = f.GetBool("watch")
 	replicas, _ := f.GetStringArray("replicas")
@@ -110,7 +115,7 @@ func newSession(cmd *cobra.Command, args []string) (*session, error) {
 	}
 	asJSON, _ := f.GetBool("json")
 	s.talk = newTalk(s.stderr, asJSON)
-	s.args = []string{"run"}
+	s.rest, s.args = rest, []string{"run"}
 	if asJSON {
 		s.args = append(s.args, "--json")
 	}
@@ -192,12 +197,17 @@ func (s *session) prepare(ctx context.Context, b *build) error {
 	if err != nil {
 		return err
 	}
-	admin := "127.0.0.1:0"
-	if s.admin == "off" {
-		admin = s.admin
+	b.env = env.with("FLOW_DATA", s.data)
+	if !b.verbs {
+		return s.prepareAlone(b)
 	}
-	b.env = env.with("FLOW_HTTP", "127.0.0.1:0").with("FLOW_ADMIN", admin).
-		with("FLOW_DATA", s.data).with(flow.Announce, "off")
+	own := func(addr string) string { // where the program listens, behind this process
+		if addr == "off" {
+			return addr
+		}
+		return "127.0.0.1:0"
+	}
+	b.env = b.env.with("FLOW_HTTP", own(s.http)).with("FLOW_ADMIN", own(s.admin)).with(flow.Announce, "off")
 	if err := b.inspect(ctx); err != nil || len(s.replicas) == 0 {
 		return err
 	}
@@ -211,6 +221,21 @@ func (s *session) prepare(ctx context.Context, b *build) error {
 	return b.inspect(ctx)
 }
 
+// prepareAlone is prepare for a program that does not call flow.Main: it runs as it
+// is, on addresses of its own, and is not asked anything.
+func (s *session) prepareAlone(b *build) error {
+	if len(s.replicas) > 0 {
+		return b.needVerbs("--replicas")
+	}
+	for flag, value := range map[string]string{"FLOW_HTTP": s.httpFlag, "FLOW_ADMIN": s.adminFlag} {
+		if value != "" {
+			b.env = b.env.with(flag, value)
+		}
+	}
+	b.graph.Flow = filepath.Base(b.root.Dir)
+	return nil
+}
+
 // settle decides what the flags have left open.
 func (s *session) settle(env environment) {
 	first := func(values ...string) string {
@@ -221,8 +246,8 @@ func (s *session) settle(env environment) {
 		}
 		return ""
 	}
-	s.http = first(s.http, env.get("FLOW_HTTP"), flow.DefaultHTTPAddr)
-	s.admin = first(s.admin, env.get("FLOW_ADMIN"), flow.DefaultAdminAddr)
+	s.http = first(s.httpFlag, env.get("FLOW_HTTP"), flow.DefaultHTTPAddr)
+	s.admin = first(s.adminFlag, env.get("FLOW_ADMIN"), flow.DefaultAdminAddr)
 	s.data = first(s.data, env.get("FLOW_DATA"), ".flow")
 	if abs, err := filepath.Abs(s.data); err == nil {
 		s.data = abs
@@ -261,7 +286,7 @@ func (s *session) listenAdmin() (err error) {
 // listenHTTP takes the address of collectors and endpoints, once a flow has some.
 func (s *session) listenHTTP(g flow.Graph) (err error) {
 	answers := slices.ContainsFunc(g.Processors, func(n flow.GraphNode) bool { return n.Pattern != "" })
-	if s.fronts.http == nil && answers {
+	if s.fronts.http == nil && answers && s.http != "off" {
 		s.fronts.http, err = listenFront("http", s.http, "--http", true)
 	}
 	return err

@@ -330,6 +330,23 @@ func TestBatchEnds(t *testing.T) {
 	}
 }
 
+// A program that does not call flow.Main runs as it is; nothing asks it for commands
+// that it does not know.
+func TestProgramWithoutMain(t *testing.T) {
+	t.Parallel()
+	dir := tempModule(t, "alone")
+	p := start(t, dir, nil, "run", "--", "a", "b")
+	p.exits(0)
+	if got, want := p.stdout.String(), "line a\nline b\n"; got != want {
+		t.Errorf("stdout %q, want %q", got, want)
+	}
+	p = start(t, dir, nil, "check")
+	p.exits(2)
+	if got, want := p.stderr.String(), "error: alone does not call flow.Main, which flow check needs: call it in the main function\n"; got != want || p.stdout.String() != "" {
+		t.Errorf("check: stdout %q, stderr %q, want %q", &p.stdout, got, want)
+	}
+}
+
 // A port in use, of either address, is one line that names it and the flag.
 func TestPortInUse(t *testing.T) {
 	t.Parallel()

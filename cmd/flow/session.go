@@ -22,13 +22,16 @@ type session struct {
 	stdout, stderr  io.Writer
 	ctx, hard, kill context.Context // ended by the first, second, third signal
 	args            []string        // of the program
+	rest            []string        // those of them that the user gave
 	replicas        []replicas
 	envName         string // the env file as the user wrote it
 	envFile         string // the same, absolute
 	envAsked        bool
 	watching        bool
-	terminal        bool // somebody looks on: wait for a correction where others give up
-	http, admin     string
+	terminal        bool   // somebody looks on: wait for a correction where others give up
+	http, admin     string // addresses
+	httpFlag        string // as given, "" if not
+	adminFlag       string
 	data            string
 	drain           time.Duration
 	watcher         *watcher // nil unless watching
@@ -39,6 +42,7 @@ type session struct {
 	previous *build // to go back to while current is not ready
 	note     string // to be completed when current is ready
 	swapped  bool   // a program was replaced
+	verbs    bool   // programs call flow.Main
 	scope    []listed
 	changed  []string // since the last build that came to an end
 	building context.CancelFunc
@@ -83,7 +87,13 @@ func (s *session) loop(changes <-chan []string) error {
 // start starts a program; its addresses come later.
 func (s *session) start(b *build) (err error) {
 	s.started = false
-	s.current, err = startChild(b, s.args, s.stdout, s.stderr)
+	if b.verbs {
+		s.current, err = startChild(b, s.args, s.stdout, s.stderr)
+		return err
+	}
+	if s.current, err = startChild(b, s.rest, s.stdout, s.stderr); err == nil {
+		s.release(flow.Addresses{}) // it will not tell
+	}
 	return err
 }
 
@@ -169,7 +179,11 @@ func (s *session) take(r result) error {
 		s.watch(r.build.deps, r.err != nil)
 	}
 	err := r.err
-	if err == nil {
+	switch {
+	case err != nil:
+	case r.build.verbs != s.verbs:
+		err = errors.New("the call of flow.Main was added or removed: start flow run again")
+	case s.verbs:
 		err = s.listenHTTP(r.build.graph)
 	}
 	if err != nil {

@@ -92,6 +92,9 @@ func passOn(cmd *cobra.Command, args []string, flags ...string) error {
 	ctx, stop := signal.NotifyContext(cmd.Context(), os.Interrupt, syscall.SIGTERM)
 	defer stop()
 	built, err := b.build(ctx)
+	if err == nil {
+		err = built.needVerbs(cmd.CommandPath())
+	}
 	if err != nil {
 		return explain(cmd, err)
 	}

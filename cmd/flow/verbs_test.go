@@ -82,6 +82,7 @@ func TestHelp(t *testing.T) {
 // check, graph and version are answered by the program itself, with the flags and
 // the env file, and with its exit code.
 func TestVerbs(t *testing.T) {
+	t.Parallel()
 	stdout, stderr, code := inProcess("graph", "testdata/service", "--format", "json")
 	var g flow.Graph
 	if err := json.Unmarshal([]byte(stdout), &g); err != nil || code != flow.ExitOK || len(g.Processors) != 5 {
