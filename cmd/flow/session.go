@@ -134,7 +134,11 @@ func (s *session) ended() (again bool, err error) {
 		return false, nil
 	}
 	if s.watching && s.terminal {
-		s.talk.warn("the flow has ended (exit %d): change its source to start it again, Ctrl-C to stop", code)
+		tell := s.talk.warn
+		if code == flow.ExitOK {
+			tell = s.talk.say
+		}
+		tell("the flow has ended (exit %d): change its source to start it again, Ctrl-C to stop", code)
 		return true, nil
 	}
 	if code == flow.ExitOK {
