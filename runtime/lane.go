@@ -33,8 +33,9 @@ func (s laneState) String() string {
 // Lock order: lane.mu, then workQueue.mu. Neither is held while user code, a
 // reader or a writer runs.
 type lane struct {
-	c    *consumer
-	part primitives.Partition
+	c     *consumer
+	part  primitives.Partition
+	epoch int64
 
 	// ctx is what handlers of this lane's records get. It is cancelled with a
 	// cause when the partition is lost or the drain's patience is over.
@@ -56,7 +57,7 @@ type lane struct {
 	writing *batch
 	pending *batch
 
-	halted atomic.Bool // being revoked: a turn under way starts no further record
+	halted atomic.Bool // being revoked, or released: a turn under way starts no further record
 
 	// closed is set when nothing more of the lane may be written: it was released,
 	// or a record of it has stopped the flow and what follows must not overtake it.
@@ -74,7 +75,7 @@ type lane struct {
 
 func newLane(c *consumer, p primitives.Partition, start int64) *lane {
 	l := &lane{
-		c: c, part: p,
+		c: c, part: p, epoch: c.epochs.Add(1),
 		t:         newTracker(&p, c.spec.Order, c.spec.Buffer.Records, start),
 		committed: start,
 		sent:      start,
@@ -165,6 +166,9 @@ func (l *lane) wake() {
 	l.room.Broadcast()
 	l.mu.Unlock()
 }
+
+// Epoch implements primitives.Lane.
+func (l *lane) Epoch() int64 { return l.epoch }
 
 // Advance implements primitives.Lane.
 func (l *lane) Advance(next int64) {
@@ -371,6 +375,7 @@ func (l *lane) release(cause error) (leases []any) {
 		return nil
 	}
 	l.state = laneReleased
+	l.halted.Store(true)
 	l.closed.Store(true)
 	for seq := l.t.head; seq < l.t.tail; seq++ {
 		at := seq & l.t.mask

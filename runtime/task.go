@@ -113,9 +113,11 @@ func (t *task) turn(l *lane) {
 // turnTime is how long a turn may take before the next lane gets one.
 const turnTime = time.Millisecond
 
-// stopping reports whether no further record should be started.
+// stopping reports whether no further record should be started. It is asked
+// between any two records, so it does without the lane's context: that one ends
+// only after the consumer drains or the lane is halted.
 func (t *task) stopping(l *lane) bool {
-	return t.retired.Load() || t.c.draining.Load() || t.c.stopped.Load() || l.halted.Load() || l.ctx.Err() != nil
+	return t.retired.Load() || t.c.draining.Load() || t.c.stopped.Load() || l.halted.Load()
 }
 
 // batch returns what a turn should add its outputs to: what waits in the lane
