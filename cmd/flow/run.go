@@ -56,9 +56,6 @@ func run(cmd *cobra.Command, args []string) error {
 	stop := s.signals()
 	defer stop()
 
-	if err := s.listenAdmin(); err != nil { // before a build that would be for nothing
-		return err
-	}
 	first, err := s.builder.build(s.ctx)
 	if err == nil {
 		err = s.prepare(s.ctx, first)
@@ -69,13 +66,13 @@ func run(cmd *cobra.Command, args []string) error {
 	if err != nil {
 		return explain(cmd, err)
 	}
-	if s.verbs = first.verbs; s.verbs {
+	if s.verbs = first.verbs; s.verbs { // others listen by themselves
+		if err := s.listenAdmin(); err != nil {
+			return err
+		}
 		if err := s.listenHTTP(first.graph); err != nil {
 			return err
 		}
-	} else if s.fronts.admin != nil { // the program's own to listen on
-		s.fronts.admin.close(0)
-		s.fronts.admin = nil
 	}
 	var changes <-chan []string
 	if s.watching {
