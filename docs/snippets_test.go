@@ -73,20 +73,31 @@ func TestGoBlocksCompile(t *testing.T) {
 	if err := os.WriteFile(overlayFile, replace, 0o644); err != nil {
 		t.Fatal(err)
 	}
-	vet, test := []string{"vet", "-overlay=" + overlayFile}, []string{"test", "-overlay=" + overlayFile}
+	build := []string{"build", "-overlay=" + overlayFile, "-o", os.DevNull}
+	for name := range packages {
+		build = append(build, name)
+	}
+	run(t, module, "go", build...)
 	for name, tests := range packages {
-		vet = append(vet, name)
-		if tests {
-			test = append(test, name)
+		if tests { // vet and the test itself would run in a folder that does not exist
+			program := filepath.Join(dir, "snippet.test")
+			if run(t, module, "go", "test", "-c", "-vet=off", "-overlay="+overlayFile, "-o", program, name) {
+				run(t, dir, program)
+			}
 		}
 	}
-	for _, args := range [][]string{vet, test} {
-		cmd := exec.CommandContext(t.Context(), "go", args...)
-		cmd.Dir = module
-		if out, err := cmd.CombinedOutput(); err != nil {
-			t.Errorf("go %s: %v\n%s", args[0], err, out)
-		}
+}
+
+// run runs a command, whose failure is one of the test.
+func run(t *testing.T, dir, name string, args ...string) bool {
+	t.Helper()
+	cmd := exec.CommandContext(t.Context(), name, args...)
+	cmd.Dir = dir
+	out, err := cmd.CombinedOutput()
+	if err != nil {
+		t.Errorf("%s: %v\n%s", strings.Join(cmd.Args, " "), err, out)
 	}
+	return err == nil
 }
 
 // sources are the Go files of the repository, and the templates of new projects as
