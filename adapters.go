@@ -238,6 +238,10 @@ func (discard) Encoder() (primitives.Encoder[None], error) {
 	return func(None, *primitives.Outputs) error { return nil }, nil
 }
 
+// Pass is a handler that returns what it gets: from source to sink, or from a
+// request to a sink, without a change.
+func Pass[T any](_ context.Context, v T) (T, error) { return v, nil }
+
 // Do makes a handler for Discard from a function that returns only an error.
 func Do[In any](fn func(context.Context, In) error) func(context.Context, In) (None, error) {
 	if fn == nil {

@@ -70,7 +70,7 @@ func benchFlow[T any](b *testing.B, recs []primitives.Record, partitions int,
 	fn func(context.Context, T) (T, error), opts ...flow.ConsumerOption) {
 	each := (b.N + partitions - 1) / partitions
 	sink := &memory.Counter[T]{}
-	app := flow.New("bench", flow.AdminAddr(""), flow.Logger(slog.New(slog.DiscardHandler)))
+	app := flow.New("bench", flow.AdminAddr("off"), flow.Logger(slog.New(slog.DiscardHandler)))
 	flow.Consumer(app, "bench", memory.Replay[T]{Records: recs, Count: int64(each), Partitions: partitions, Burst: 512}, sink, fn, opts...)
 	b.SetBytes(int64(len(recs[0].Value)))
 	b.ReportAllocs()

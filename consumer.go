@@ -98,7 +98,9 @@ func decoderOf[T any](p *Processor, src Source[T]) primitives.Decoder[T] {
 		p.fail(errors.New("the source is nil"))
 		return nil
 	}
-	checkPrimitive(p, src)
+	if !checkPrimitive(p, src) {
+		return nil
+	}
 	decode, err := src.Decoder()
 	if err != nil {
 		p.fail(fmt.Errorf("source %s: %w", src, err))
@@ -112,7 +114,9 @@ func encoderOf[T any](p *Processor, what string, sink Sink[T]) primitives.Encode
 		p.fail(fmt.Errorf("the %s is nil: use flow.Discard for a handler without output", what))
 		return nil
 	}
-	checkPrimitive(p, sink)
+	if !checkPrimitive(p, sink) {
+		return nil
+	}
 	encode, err := sink.Encoder()
 	if err != nil {
 		p.fail(fmt.Errorf("%s %s: %w", what, sink, err))
@@ -121,19 +125,22 @@ func encoderOf[T any](p *Processor, what string, sink Sink[T]) primitives.Encode
 }
 
 // checkPrimitive asks a primitive, and what it wraps, whether it is filled in well.
-func checkPrimitive(p *Processor, v any) {
+func checkPrimitive(p *Processor, v any) (ok bool) {
+	ok = true
 	for v != nil {
 		if c, ok := v.(primitives.Validator); ok {
 			if err := c.Validate(); err != nil {
 				p.fail(split(err)...)
+				ok = false
 			}
 		}
-		w, ok := v.(wrapper)
-		if !ok {
-			return
+		w, wraps := v.(wrapper)
+		if !wraps {
+			break
 		}
 		v = w.unwrap()
 	}
+	return ok
 }
 
 // erase joins decode, handler and encode into the one function that the runtime

@@ -67,11 +67,7 @@ func (r *spyReader) Run(ctx context.Context, in primitives.Intake) error {
 
 func (r *spyReader) Commit(ctx context.Context, commits []primitives.Commit) error {
 	defer r.note("commit")
-	plain := make([]primitives.Commit, len(commits)) // without what names the lane: the reader knows a spyLane
-	for i, c := range commits {
-		plain[i] = primitives.Commit{Partition: c.Partition, Next: c.Next, Leases: c.Leases}
-	}
-	return r.Reader.Commit(ctx, plain)
+	return r.Reader.Commit(ctx, commits)
 }
 
 func (r *spyReader) Close(ctx context.Context) error {

@@ -49,7 +49,7 @@ func runKilled(dir string) error {
 	}
 	ctx, cancel := context.WithCancel(context.Background())
 	quiet := time.AfterFunc(10*time.Second, cancel)
-	app := flow.New("test", flow.AdminAddr(""), flow.Logger(log))
+	app := flow.New("test", flow.AdminAddr("off"), flow.Logger(log))
 	flow.Consumer(app, "p", queue, flow.Discard, flow.Do(func(_ context.Context, v int) error {
 		quiet.Reset(3 * time.Second)
 		fmt.Fprintf(os.Stdout, "+%d\n", v) // one write each, so that a kill loses no line

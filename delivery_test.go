@@ -116,7 +116,7 @@ type running struct {
 // start runs a flow with these processors.
 func (r *rig) start(processors ...*flow.Processor) *running {
 	run := &running{t: r.t, ready: make(chan struct{}), ended: make(chan error, 1)}
-	options := append([]flow.Option{flow.AdminAddr(""), flow.Logger(slog.New(r.logs)),
+	options := append([]flow.Option{flow.AdminAddr("off"), flow.Logger(slog.New(r.logs)),
 		flow.OnReady(func(flow.Addresses) { close(run.ready) })}, r.options...)
 	run.app = flow.New("test", options...)
 	run.app.Add(processors...)

@@ -46,8 +46,15 @@ func newEndpoint[In, Out any](at, pattern string,
 }
 
 // HTTPError makes an error that an Endpoint or Collector answers with that status
-// and text, as in flow.HTTPError(http.StatusNotFound, "no such order").
-func HTTPError(status int, detail string) error { return web.NewError(status, detail) }
+// and text, as in flow.HTTPError(http.StatusNotFound, "no such order"). The fields,
+// if any, name what is wrong with the request. In a Consumer it is an error like
+// any other.
+func HTTPError(status int, detail string, fields ...FieldError) error {
+	return &web.Error{Status: status, Detail: detail, Fields: fields}
+}
+
+// A FieldError says what is wrong with one part of a request.
+type FieldError = web.FieldError
 
 // Handle adds a handler of net/http for what an Endpoint cannot do, such as
 // streaming. The pattern is a method and a path, or a path for all methods.

@@ -28,7 +28,7 @@ type Line struct {
 
 // newFlow makes a flow that logs nothing and opens no port.
 func newFlow(opts ...flow.Option) *flow.Flow {
-	opts = append([]flow.Option{flow.Logger(slog.New(slog.DiscardHandler)), flow.AdminAddr(""), flow.HTTPAddr("off")}, opts...)
+	opts = append([]flow.Option{flow.Logger(slog.New(slog.DiscardHandler)), flow.AdminAddr("off"), flow.HTTPAddr("off")}, opts...)
 	return flow.New("shop", opts...)
 }
 

@@ -40,6 +40,7 @@ type flowOptions struct {
 	middleware []Middleware
 	http       []func(http.Handler) http.Handler
 	ready      func(Addresses)
+	onEnd      []func(context.Context) error
 }
 
 // Addresses are where a running flow listens.
@@ -74,8 +75,8 @@ func New(name string, opts ...Option) *Flow {
 func HTTPAddr(addr string) Option { return func(o *flowOptions) { o.httpAddr = addr } }
 
 // AdminAddr is where /livez, /readyz, /metrics, /state and /debug/pprof are
-// served. Default 127.0.0.1:9650; "" switches it off. The environment variable
-// FLOW_ADMIN overrides it, "off" switches it off.
+// served; "off" is nowhere. Default 127.0.0.1:9650. The environment variable
+// FLOW_ADMIN overrides it.
 func AdminAddr(addr string) Option { return func(o *flowOptions) { o.adminAddr = addr } }
 
 // DrainTimeout is the time that a shutdown may take in all; what is unfinished
@@ -117,6 +118,13 @@ func (f *Flow) AddReady(fn func(Addresses)) {
 		}
 		fn(a)
 	}
+}
+
+// OnEnd adds a function that runs when the input of every consumer has ended and
+// all of it is committed: what a batch pipeline does with its result. It does not
+// run when the flow is stopped or fails before. Its error becomes that of Run.
+func OnEnd(fn func(context.Context) error) Option {
+	return func(o *flowOptions) { o.onEnd = append(o.onEnd, fn) }
 }
 
 // Add attaches processors made by NewConsumer, NewCollector or NewEndpoint. A
@@ -185,7 +193,7 @@ func (f *Flow) config() (runtime.Config, error) {
 	seen := map[string]*Processor{}
 	cfg := runtime.Config{
 		Name: f.name, AdminAddr: opts.adminAddr, DrainTimeout: opts.drain, Logger: opts.logger,
-		DataDir: primitives.DataDir(), HealthCheck: opts.health, Ready: opts.ready,
+		DataDir: primitives.DataDir(), HealthCheck: opts.health, Ready: opts.ready, OnEnd: opts.onEnd,
 		LogLevel: logLevel,
 		HTTP:     runtime.HTTPConfig{Addr: opts.httpAddr, Middleware: opts.http},
 	}
@@ -240,10 +248,11 @@ func (o flowOptions) settled() (flowOptions, []error) {
 	if v := os.Getenv("FLOW_HTTP"); v != "" {
 		o.httpAddr = v
 	}
-	if v := os.Getenv("FLOW_ADMIN"); v == "off" {
-		o.adminAddr = ""
-	} else if v != "" {
+	if v := os.Getenv("FLOW_ADMIN"); v != "" {
 		o.adminAddr = v
+	}
+	if o.httpAddr == "" || o.adminAddr == "" {
+		errs = append(errs, fmt.Errorf("HTTPAddr is %q and AdminAddr %q: want host:port, or off", o.httpAddr, o.adminAddr))
 	}
 	if v := os.Getenv("FLOW_DRAIN_TIMEOUT"); v != "" {
 		d, err := time.ParseDuration(v)
@@ -270,8 +279,9 @@ func (o flowOptions) settled() (flowOptions, []error) {
 
 // Run runs the flow until ctx is cancelled, the input of every consumer has ended
 // and nothing answers HTTP, or something fails. It then drains, within
-// DrainTimeout, and returns the failure, if any. A flow that has mistakes does not
-// start. A flow runs once.
+// DrainTimeout, and returns the failure, if any: nil when ctx was cancelled as well
+// as when the input has ended, which OnEnd tells apart. A flow that has mistakes
+// does not start. A flow runs once.
 func (f *Flow) Run(ctx context.Context) error {
 	return f.RunHard(ctx, context.Background())
 }

@@ -47,14 +47,15 @@ func (f *Flow) main(args []string, stdout, stderr io.Writer) int {
 	if err == nil {
 		return ExitOK
 	}
+	code := ExitFailed
+	var usage usageError
+	if errors.As(err, &usage) {
+		code, err = ExitUsage, usage.error
+	}
 	for _, line := range split(err) {
 		fmt.Fprintf(stderr, "error: %v\n", line)
 	}
-	var usage usageError
-	if errors.As(err, &usage) {
-		return ExitUsage
-	}
-	return ExitFailed
+	return code
 }
 
 // commands builds the command line of the user's program.

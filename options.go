@@ -262,7 +262,9 @@ func MaxBody(bytes int) HTTPOption {
 }
 
 // Middleware wraps the handling of each record of a Consumer: decode, handler and
-// encode. It sees the raw record and its attempt.
+// encode. It is a func(Next) Next, where Next is a func(context.Context, *Delivery)
+// error: it sees the raw record with its attempt, and may act before and after it
+// calls the Next that it was given, or return an outcome without calling it.
 type Middleware = runtime.Middleware
 
 // Next goes on to the next middleware or the handler.

@@ -97,6 +97,10 @@ type Lane interface {
 	// tail was compacted away, or holds only markers of transactions.
 	Advance(next int64)
 
+	// Epoch tells the lanes of a reader apart: it is above zero, and higher for
+	// each Assign.
+	Epoch() int64
+
 	// Free is the number of records that a Push would take now without waiting;
 	// a queue-like reader asks for no more than that. WaitFree blocks until it is
 	// above zero and returns it, with the same errors as Push.
@@ -107,6 +111,11 @@ type Lane interface {
 // A Commit is progress of one partition.
 type Commit struct {
 	Partition Partition
+
+	// Epoch is that of the lane whose progress this is. A reader that has been
+	// given the partition anew since then answers ErrNotAssigned, so that what is
+	// late does not move the progress of the new lane. Zero is not looked at.
+	Epoch int64
 
 	// Next is the position of the first record that is not resolved: what a
 	// restart should read first.

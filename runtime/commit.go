@@ -167,7 +167,7 @@ func (m *committer) gather() (lanes []*lane, commits []primitives.Commit) {
 			l.t.leases = nil
 			l.sent = next
 			lanes = append(lanes, l)
-			commits = append(commits, primitives.Commit{Partition: l.part, Next: next, Leases: leases})
+			commits = append(commits, primitives.Commit{Partition: l.part, Epoch: l.epoch, Next: next, Leases: leases})
 		}
 		l.mu.Unlock()
 	}

@@ -37,6 +37,7 @@ type consumer struct {
 	stats     stats
 	batches   sync.Pool
 
+	epochs  atomic.Int64 // lanes assigned so far
 	lanesMu sync.Mutex
 	lanes   atomic.Pointer[[]*lane]
 
@@ -101,16 +102,16 @@ func newConsumer(flow string, spec *Consumer, log *slog.Logger, drain time.Durat
 func (c *consumer) open(ctx context.Context, env *primitives.Env) (err error) {
 	if c.spec.Sink.Open != nil {
 		if c.writer, err = c.spec.Sink.Open(ctx, env); err != nil {
-			return fmt.Errorf("%s: open sink %s: %w", c.spec.Name, c.spec.Sink.Name, err)
+			return fmt.Errorf("%s: consumer %q: open sink %s: %w", c.spec.At, c.spec.Name, c.spec.Sink.Name, err)
 		}
 	}
 	if c.spec.DeadLetter.Open != nil {
 		if c.dead, err = c.spec.DeadLetter.Open(ctx, env); err != nil {
-			return fmt.Errorf("%s: open dead letters %s: %w", c.spec.Name, c.spec.DeadLetter.Name, err)
+			return fmt.Errorf("%s: consumer %q: open dead letters %s: %w", c.spec.At, c.spec.Name, c.spec.DeadLetter.Name, err)
 		}
 	}
 	if c.reader, err = c.spec.Source.Open(ctx, env); err != nil {
-		return fmt.Errorf("%s: open source %s: %w", c.spec.Name, c.spec.Source.Name, err)
+		return fmt.Errorf("%s: consumer %q: open source %s: %w", c.spec.At, c.spec.Name, c.spec.Source.Name, err)
 	}
 	c.leaser, _ = c.reader.(primitives.Leaser)
 	return nil

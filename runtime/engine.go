@@ -22,7 +22,7 @@ type Config struct {
 	HTTP      HTTPConfig
 
 	// AdminAddr is where /livez, /readyz, /metrics, /state and pprof are served;
-	// empty: nowhere.
+	// AddrOff: nowhere.
 	AdminAddr string
 
 	// DrainTimeout is the time that a shutdown may take in all. Default 25 s.
@@ -41,6 +41,9 @@ type Config struct {
 
 	// Ready is called once, when everything has started.
 	Ready func(Addresses)
+
+	// OnEnd are called when the input of all consumers has ended and is committed.
+	OnEnd []func(context.Context) error
 }
 
 // Addresses are where a running flow listens; empty where it does not.
@@ -141,7 +144,7 @@ func (e *Engine) Run(ctx, hard context.Context) (err error) {
 		return nil
 	}
 	e.began = time.Now()
-	if e.cfg.AdminAddr != "" {
+	if e.cfg.AdminAddr != AddrOff {
 		if e.admin, err = startAdmin(e, e.cfg.AdminAddr); err != nil {
 			return err
 		}
@@ -163,12 +166,20 @@ func (e *Engine) Run(ctx, hard context.Context) (err error) {
 	if e.cfg.Ready != nil {
 		e.cfg.Ready(e.addresses())
 	}
-	cause := e.wait(ctx, services)
+	complete, cause := e.wait(ctx, services)
 	e.state.Store(stateDraining)
 	began := time.Now()
 	err = e.down(hard, services)
 	e.log.Info("drained", "took", time.Since(began))
-	return errors.Join(cause, err)
+	if err = errors.Join(cause, err); err != nil || !complete {
+		return err
+	}
+	for _, fn := range e.cfg.OnEnd {
+		if err := guard(func() error { return fn(ctx) }); err != nil {
+			return err
+		}
+	}
+	return nil
 }
 
 // up opens and starts the services.
@@ -191,8 +202,9 @@ func (e *Engine) up(ctx context.Context, services []service) error {
 	return nil
 }
 
-// wait returns when the flow should end, with the error that ends it, if any.
-func (e *Engine) wait(ctx context.Context, services []service) error {
+// wait returns when the flow should end: because all input has, or with the error
+// that ends it, if any.
+func (e *Engine) wait(ctx context.Context, services []service) (complete bool, err error) {
 	over := make(chan struct{})
 	failed := make(chan error, len(services))
 	ended := make(chan struct{}, len(services))
@@ -214,26 +226,26 @@ func (e *Engine) wait(ctx context.Context, services []service) error {
 			}
 		})
 	}
-	end := func() error {
+	complete, err = func() (bool, error) {
 		for left := len(services); left > 0; {
 			select {
 			case <-ctx.Done():
-				return nil
+				return false, nil
 			case err := <-failed:
-				return err
+				return false, err
 			case <-ended:
 				left--
 			}
 		}
-		return nil
+		return true, nil
 	}()
 	close(over)
 	watchers.Wait()
 	close(failed)
-	for err := range failed { // what failed at the same time
-		end = errors.Join(end, err)
+	for other := range failed { // what failed at the same time
+		err = errors.Join(err, other)
 	}
-	return end
+	return complete, err
 }
 
 // down drains all services at the same time.

@@ -158,7 +158,7 @@ func (f *frontend) open(ctx context.Context, env *primitives.Env) (err error) {
 		env.Processor, env.Logger = r.Name, levelled(f.base, r.LogLevel).With("processor", r.Name)
 		if r.Sink.Open != nil {
 			if r.writer, err = r.Sink.Open(ctx, &env); err != nil {
-				return fmt.Errorf("%s: open sink %s: %w", r.Name, r.Sink.Name, err)
+				return fmt.Errorf("%s: %s %q: open sink %s: %w", r.At, r.Kind, r.Name, r.Sink.Name, err)
 			}
 			r.Outlet.ctx, r.Outlet.stats = f.writeCtx, &r.stats
 			if r.writer != nil {

@@ -34,8 +34,9 @@ type worldPart struct {
 	committed int // index of the first record that is not committed
 	position  int64
 	running   map[string]int
-	lastDone  map[string]int // by key, or "" by partition: index of the last that reached the sink in this assignment
-	epoch     int            // counts assignments
+	lastDone  map[string]int  // by key, or "" by partition: index of the last that reached the sink in this assignment
+	epoch     int             // counts assignments
+	lane      primitives.Lane // of the present assignment
 }
 
 type worldRecord struct {
@@ -108,6 +109,7 @@ func (w *world) find(p int32, offset int64) (int, *worldRecord) {
 // reset forgets what belongs to one assignment of a partition.
 func (p *worldPart) reset() {
 	p.epoch++
+	p.lane = nil
 	p.running, p.lastDone = map[string]int{}, map[string]int{}
 	for i := range p.log {
 		p.log[i].attempts = 0
@@ -330,6 +332,9 @@ func (r *worldReader) assignment(ctx context.Context, in primitives.Intake, part
 	}
 	w.mu.Unlock()
 	lane := in.Assign(primitives.Partition{Topic: "world", ID: part.id}, start)
+	w.mu.Lock()
+	part.lane = lane
+	w.mu.Unlock()
 	for next < len(part.log) {
 		w.mu.Lock()
 		n := min(1+w.rnd.IntN(20), len(part.log)-next)
@@ -373,8 +378,15 @@ func (r *worldReader) Commit(_ context.Context, commits []primitives.Commit) err
 	if w.rnd.IntN(10) == 0 {
 		return errors.New("coordinator is away")
 	}
-	for _, c := range commits {
+	late := &primitives.CommitError{Errs: make([]error, len(commits))}
+	var err error
+	for k, c := range commits {
 		part := w.parts[c.Partition.ID]
+		if part.lane == nil || c.Epoch != part.lane.Epoch() {
+			late.Errs[k] = primitives.ErrNotAssigned
+			err = late
+			continue
+		}
 		i := part.committed
 		for ; i < len(part.log) && part.log[i].offset < c.Next; i++ {
 			if !part.log[i].resolved {
@@ -387,7 +399,7 @@ func (r *worldReader) Commit(_ context.Context, commits []primitives.Commit) err
 		part.position = c.Next
 		part.committed = max(part.committed, i)
 	}
-	return nil
+	return err
 }
 
 func (r *worldReader) Close(context.Context) error { return nil }

@@ -169,7 +169,7 @@ func collectPlain() http.HandlerFunc {
 func flowServer(register func(*flow.Flow)) func() (string, func() error, error) {
 	return func() (string, func() error, error) {
 		ready, ended := make(chan flow.Addresses, 1), make(chan error, 1)
-		app := flow.New("bench", flow.HTTPAddr("127.0.0.1:0"), flow.AdminAddr(""),
+		app := flow.New("bench", flow.HTTPAddr("127.0.0.1:0"), flow.AdminAddr("off"),
 			flow.OnReady(func(a flow.Addresses) { ready <- a }), flow.Logger(slog.New(slog.DiscardHandler)))
 		register(app)
 		ctx, cancel := context.WithCancel(context.Background())

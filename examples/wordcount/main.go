@@ -48,7 +48,7 @@ func wordcount(ctx context.Context, text, csv string, opts ...flow.ConsumerOptio
 	lines := file.File[string]{Path: text, Format: file.Text, Checkpoint: state + ".checkpoint"}
 	counts := sqlite.Table[Count]{Path: state + ".db", Name: "counts", Key: "line, word"}
 
-	app := flow.New("wordcount", flow.AdminAddr(""))
+	app := flow.New("wordcount", flow.AdminAddr("off"))
 	flow.Consumer(app, "count", flow.Messages(lines), flow.Each(counts), count, opts...)
 	if err := app.Run(ctx); err != nil {
 		return nil, err

@@ -44,6 +44,7 @@ func (l *oneLane) Push(_ context.Context, burst []primitives.Record) (int, error
 }
 
 func (l *oneLane) Advance(int64)                         {}
+func (l *oneLane) Epoch() int64                          { return 1 }
 func (l *oneLane) Free() int                             { return 1 << 20 }
 func (l *oneLane) WaitFree(context.Context) (int, error) { return 1 << 20, nil }
 

@@ -20,6 +20,7 @@ func (s *sinkhole) Revoke(context.Context, ...primitives.Lane) error   { return 
 func (s *sinkhole) Lose(...primitives.Lane)                            {}
 func (s *sinkhole) Retry(_ context.Context, err error) error           { return err }
 func (s *sinkhole) Advance(int64)                                      {}
+func (s *sinkhole) Epoch() int64                                       { return 1 }
 func (s *sinkhole) Free() int                                          { return 1 << 20 }
 func (s *sinkhole) WaitFree(context.Context) (int, error)              { return 1 << 20, nil }
 func (s *sinkhole) Push(_ context.Context, r []primitives.Record) (int, error) {

@@ -17,6 +17,7 @@ type group struct {
 type share struct {
 	committed int64   // -1: nothing yet
 	owner     *reader // has a lane for it
+	epoch     int64   // of the lane that may commit
 	target    *reader // should have one; nil: nobody, or elsewhere
 	elsewhere bool    // taken away by Revoke or Lose until Assign
 }

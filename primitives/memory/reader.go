@@ -169,11 +169,16 @@ func (n *run) follow(ctx context.Context) (wake <-chan struct{}, done bool, err 
 // take starts a lane at what the group has committed.
 func (n *run) take(ctx context.Context, h *holding) {
 	n.broker.mu.Lock()
-	start := max(n.group.shares[h.id].committed, h.part.first())
+	share := n.group.shares[h.id]
+	share.epoch = -1 // commits of an earlier lane come too late from now on
+	start := max(share.committed, h.part.first())
 	c := h.part.seek(start)
 	n.broker.mu.Unlock()
 
 	h.lane = n.intake.Assign(primitives.Partition{Topic: n.topic, ID: h.id}, start)
+	n.broker.mu.Lock()
+	share.epoch = h.lane.Epoch()
+	n.broker.mu.Unlock()
 	ctx, h.cancel = context.WithCancel(ctx)
 	n.wg.Go(func() {
 		defer close(h.pumped)
@@ -341,7 +346,8 @@ func (r *reader) Commit(ctx context.Context, commits []primitives.Commit) error 
 	for i, c := range commits {
 		p := c.Partition
 		if errs[i] == nil {
-			if p.Topic != r.topic || p.ID < 0 || int(p.ID) >= len(r.group.shares) || r.group.shares[p.ID].owner != r {
+			if p.Topic != r.topic || p.ID < 0 || int(p.ID) >= len(r.group.shares) || r.group.shares[p.ID].owner != r ||
+				c.Epoch != 0 && c.Epoch != r.group.shares[p.ID].epoch {
 				errs[i] = primitives.ErrNotAssigned
 			} else {
 				r.group.shares[p.ID].committed = c.Next

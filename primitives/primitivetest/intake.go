@@ -45,6 +45,7 @@ type Lane struct {
 	Start     int64
 
 	in      *Intake
+	epoch   int64
 	queue   []Delivery // pushed and not yet taken
 	taken   []Delivery
 	pushed  int
@@ -84,7 +85,7 @@ func (in *Intake) Assign(p primitives.Partition, start int64) primitives.Lane {
 			in.stray("Assign of %s, which has a lane already", p)
 		}
 	}
-	l := &Lane{Partition: p, Start: start, in: in, last: -1}
+	l := &Lane{Partition: p, Start: start, in: in, last: -1, epoch: int64(len(in.lanes) + 1)}
 	in.lanes = append(in.lanes, l)
 	in.change()
 	return l

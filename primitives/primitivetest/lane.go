@@ -6,6 +6,9 @@ import (
 	"github.com/flowkit-go/flow/primitives"
 )
 
+// Epoch counts the lanes of the intake.
+func (l *Lane) Epoch() int64 { return l.epoch }
+
 // Push queues records as far as there is room and waits for room for the rest.
 func (l *Lane) Push(ctx context.Context, burst []primitives.Record) (int, error) {
 	total := 0
