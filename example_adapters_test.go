@@ -173,3 +173,18 @@ func ExampleDo() {
 	// Output:
 	// order a
 }
+
+// Pass hands values from a source to a sink as they are.
+func ExamplePass() {
+	broker := memory.NewBroker()
+	put(broker, "orders", `{"id":"a","cents":300}`)
+
+	app := newFlow()
+	flow.Consumer(app, "copy", queue[Order](broker, "orders"), queue[Order](broker, "archive"), flow.Pass)
+	if err := app.Run(context.Background()); err != nil {
+		fmt.Println(err)
+	}
+	show(broker, "archive")
+	// Output:
+	// archive: {"id":"a","cents":300}
+}

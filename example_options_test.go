@@ -134,3 +134,25 @@ func ExampleHTTPError() {
 	// Output:
 	// 418 {"type":"about:blank","title":"I'm a teapot","status":418,"detail":"there is only tea"}
 }
+
+// OnEnd tells that all input was handled, and not that the flow was stopped before.
+func ExampleOnEnd() {
+	broker := memory.NewBroker()
+	put(broker, "orders", `{"cents":300}`, `{"cents":25}`)
+	var total int64
+
+	app := newFlow(flow.OnEnd(func(context.Context) error {
+		fmt.Println("total:", total)
+		return nil
+	}))
+	flow.Consumer(app, "sum", queue[Order](broker, "orders"), flow.Discard,
+		flow.Do(func(_ context.Context, o Order) error {
+			total += o.Cents
+			return nil
+		}))
+	if err := app.Run(context.Background()); err != nil {
+		fmt.Println(err)
+	}
+	// Output:
+	// total: 325
+}

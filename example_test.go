@@ -151,8 +151,7 @@ func ExampleNewConsumer() {
 
 func ExampleNewCollector() {
 	broker := memory.NewBroker()
-	accept := flow.NewCollector("POST /orders", queue[Order](broker, "orders"),
-		func(_ context.Context, o Order) (Order, error) { return o, nil }, flow.Name("accept"))
+	accept := flow.NewCollector("POST /orders", queue[Order](broker, "orders"), flow.Pass, flow.Name("accept"))
 	app := newFlow()
 	app.Add(accept)
 	ask(app, postJSON("/orders", `{"id":"a","cents":"much"}`))
@@ -209,7 +208,7 @@ func ExampleFlow_Graph() {
 	broker := memory.NewBroker()
 	orders := queue[Order](broker, "orders")
 	app := newFlow()
-	flow.Collector(app, "POST /orders", orders, func(_ context.Context, o Order) (Order, error) { return o, nil })
+	flow.Collector(app, "POST /orders", orders, flow.Pass)
 	flow.Consumer(app, "log", orders, flow.Discard, flow.Do(func(context.Context, Order) error { return nil }))
 
 	var text strings.Builder
