@@ -1,7 +1,8 @@
-// Command wordcount counts the words of a text file into a CSV file, prints the
-// most frequent ones, and ends.
+// Command wordcount counts the words of a text into a CSV file, prints the most
+// frequent ones, and ends when the text does.
 //
-//	go run ./examples/wordcount examples/wordcount/data/opticks.txt words.csv
+//	go run ./examples/wordcount
+//	TEXT=mine.txt WORDS=mine.csv go run ./examples/wordcount
 //
 // It may be killed at any moment. The next run goes on where it was, and what it
 // counts is exact, though a line may be delivered twice: no total is ever added
@@ -10,58 +11,51 @@
 package main
 
 import (
+	"cmp"
 	"context"
+	"embed"
 	"fmt"
+	"io/fs"
 	"os"
-	"os/signal"
-	"syscall"
+	"path/filepath"
 
 	"github.com/flowkit-go/flow"
 	"github.com/flowkit-go/flow/primitives/file"
 	"github.com/flowkit-go/flow/primitives/sqlite"
 )
 
+//go:embed data/opticks.txt
+var opticks embed.FS
+
 func main() {
-	if len(os.Args) != 3 {
-		fmt.Fprintln(os.Stderr, "usage: wordcount TEXT CSV")
-		os.Exit(flow.ExitUsage)
+	var text fs.FS = opticks
+	name := "data/opticks.txt"
+	if path := os.Getenv("TEXT"); path != "" {
+		text, name = os.DirFS(filepath.Dir(path)), filepath.Base(path)
 	}
-	ctx, stop := signal.NotifyContext(context.Background(), os.Interrupt, syscall.SIGTERM)
-	defer stop()
-	totals, err := wordcount(ctx, os.Args[1], os.Args[2])
-	if err != nil {
-		fmt.Fprintln(os.Stderr, "error:", err)
-		os.Exit(flow.ExitFailed)
-	}
-	for _, t := range totals[:min(10, len(totals))] {
-		fmt.Printf("%6d %s\n", t.Count, t.Word)
-	}
+	flow.Main(newApp(text, name, cmp.Or(os.Getenv("WORDS"), "words.csv")))
 }
 
-// wordcount counts the words of the file text, writes them to the file csv, and
-// returns them, the most frequent first.
-func wordcount(ctx context.Context, text, csv string, opts ...flow.ConsumerOption) ([]Total, error) {
-	state, err := stateOf(text)
-	if err != nil {
-		return nil, err
-	}
-	lines := file.File[string]{Path: text, Format: file.Text, Checkpoint: state + ".checkpoint"}
+// newApp counts the words of the file name in text, and writes them to the file
+// out, the most frequent first.
+func newApp(text fs.FS, name, out string, opts ...flow.ConsumerOption) *flow.Flow {
+	state := stateOf(text, name)
+	lines := file.File[string]{FS: text, Path: name, Format: file.Text, Checkpoint: state + ".checkpoint"}
 	counts := sqlite.Table[Count]{Path: state + ".db", Name: "counts", Key: "line, word"}
 
-	app := flow.New("wordcount", flow.AdminAddr("off"))
+	app := flow.New("wordcount", flow.AdminAddr("off"), flow.OnEnd(func(ctx context.Context) error {
+		table := counts.Reader()
+		defer table.Close()
+		totals, err := sqlite.Query[Total](ctx, table,
+			"select word, sum(count) as count from counts group by word order by count desc, word")
+		if err != nil {
+			return err
+		}
+		for _, t := range totals[:min(10, len(totals))] {
+			fmt.Printf("%6d %s\n", t.Count, t.Word)
+		}
+		return write(out, totals)
+	}))
 	flow.Consumer(app, "count", flow.Messages(lines), flow.Each(counts), count, opts...)
-	if err := app.Run(ctx); err != nil {
-		return nil, err
-	}
-	if ctx.Err() != nil { // Run has stopped in good order, but before the end of the text
-		return nil, context.Cause(ctx)
-	}
-	table := counts.Reader()
-	defer table.Close()
-	totals, err := sqlite.Query[Total](ctx, table,
-		"select word, sum(count) as count from counts group by word order by count desc, word")
-	if err != nil {
-		return nil, err
-	}
-	return totals, write(csv, totals)
+	return app
 }
