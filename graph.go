@@ -11,8 +11,11 @@ import (
 // A Graph is a flow's processors and what they read and write: its structure, as
 // it is registered, without anything running.
 type Graph struct {
-	Flow       string      `json:"flow"`
-	Processors []GraphNode `json:"processors"`
+	Flow         string      `json:"flow"`
+	HTTP         string      `json:"http"`          // where collectors and endpoints listen: host:port or "off"
+	Admin        string      `json:"admin"`         // where health, metrics and state are served
+	DrainTimeout string      `json:"drain_timeout"` // as "25s"
+	Processors   []GraphNode `json:"processors"`
 }
 
 // A GraphNode is one processor of a Graph.
@@ -30,7 +33,11 @@ type GraphNode struct {
 // Graph returns the flow's structure, in the order of registration, with the
 // effective options of each processor.
 func (f *Flow) Graph() Graph {
-	g := Graph{Flow: f.name, Processors: []GraphNode{}}
+	opts, _ := f.opts.settled()
+	g := Graph{
+		Flow: f.name, HTTP: opts.httpAddr, Admin: opts.adminAddr, DrainTimeout: opts.drain.String(),
+		Processors: []GraphNode{},
+	}
 	_, _ = f.config() // fills in the effective settings; mistakes are Validate's
 	for _, p := range f.processors {
 		n := GraphNode{Kind: p.kind, Name: p.name(), Pattern: p.pattern, Source: p.source, Sink: p.sink, At: p.at}

@@ -1,6 +1,7 @@
 package main
 
 import (
+	"cmp"
 	"context"
 	"errors"
 	"fmt"
@@ -34,8 +35,8 @@ flow ends, flow run ends with it.`,
 	}
 	f := cmd.Flags()
 	f.Bool("watch", true, "build and replace the program when its source changes")
-	f.String("http", "", `address of collectors and endpoints, "off" for none; default FLOW_HTTP or `+flow.DefaultHTTPAddr)
-	f.String("admin", "", `address of health, metrics and state, "off" for none; default FLOW_ADMIN or `+flow.DefaultAdminAddr)
+	f.String("http", "", `address of collectors and endpoints, "off" for none; default FLOW_HTTP, else what the flow says`)
+	f.String("admin", "", `address of health, metrics and state, "off" for none; default FLOW_ADMIN, else what the flow says`)
 	f.String("data", "", "folder for the state of embedded queues and tables; default FLOW_DATA or .flow")
 	f.StringArray("replicas", nil, "number of replicas of a processor, as bill=4; may be repeated")
 	f.Bool("json", false, "log as JSON")
@@ -67,6 +68,7 @@ func run(cmd *cobra.Command, args []string) error {
 		return explain(cmd, err)
 	}
 	if s.verbs = first.verbs; s.verbs { // others listen by themselves
+		s.adopt(first.graph)
 		if err := s.listenAdmin(); err != nil {
 			return err
 		}
@@ -204,9 +206,13 @@ func (s *session) prepare(ctx context.Context, b *build) error {
 		}
 		return "127.0.0.1:0"
 	}
-	b.env = b.env.with("FLOW_HTTP", own(s.http)).with("FLOW_ADMIN", own(s.admin)).with(flow.Announce, "off")
-	if err := b.inspect(ctx); err != nil || len(s.replicas) == 0 {
+	if err := b.inspect(ctx); err != nil {
 		return err
+	}
+	b.env = b.env.with("FLOW_HTTP", own(cmp.Or(s.http, b.graph.HTTP))).
+		with("FLOW_ADMIN", own(cmp.Or(s.admin, b.graph.Admin))).with(flow.Announce, "off")
+	if len(s.replicas) == 0 {
+		return nil
 	}
 	for _, r := range s.replicas {
 		variable, err := replicasVariable(b.graph, r.name)
@@ -243,14 +249,18 @@ func (s *session) settle(env environment) {
 		}
 		return ""
 	}
-	s.http = first(s.httpFlag, env.get("FLOW_HTTP"), flow.DefaultHTTPAddr)
-	s.admin = first(s.adminFlag, env.get("FLOW_ADMIN"), flow.DefaultAdminAddr)
+	s.http, s.admin = s.httpFlag, s.adminFlag
 	s.data = first(s.data, env.get("FLOW_DATA"), ".flow")
 	if abs, err := filepath.Abs(s.data); err == nil {
 		s.data = abs
 	}
 	s.drain = runtime.DefaultDrainTimeout
-	if d, err := time.ParseDuration(env.get("FLOW_DRAIN_TIMEOUT")); err == nil {
+}
+
+// adopt takes from the flow itself, its code and its environment, what no flag says.
+func (s *session) adopt(g flow.Graph) {
+	s.http, s.admin = cmp.Or(s.http, g.HTTP), cmp.Or(s.admin, g.Admin)
+	if d, err := time.ParseDuration(g.DrainTimeout); err == nil {
 		s.drain = d
 	}
 }
