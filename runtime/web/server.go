@@ -5,9 +5,11 @@ import (
 	"errors"
 	"fmt"
 	"log/slog"
+	"maps"
 	"net"
 	"net/http"
 	"os"
+	"slices"
 	"sync"
 	"sync/atomic"
 	"syscall"
@@ -92,13 +94,14 @@ type Server struct {
 	routes   []*Route
 	listener net.Listener
 	conns    int
-	empty    chan struct{} // closed when draining and conns is 0
+	silent   map[net.Conn]struct{} // that no request has come on so far
+	empty    chan struct{}         // closed when draining and conns is 0
 }
 
 // NewServer returns a Server without routes. It does no I/O.
 func NewServer(config Config) *Server {
 	config = config.withDefaults()
-	s := &Server{config: config, log: config.Logger, mux: chi.NewMux(), empty: make(chan struct{})}
+	s := &Server{config: config, log: config.Logger, mux: chi.NewMux(), empty: make(chan struct{}), silent: map[net.Conn]struct{}{}}
 	base, cancel := context.WithCancelCause(context.Background())
 	s.cancel = cancel
 	s.mux.NotFound(s.notFound)
@@ -217,6 +220,8 @@ func (s *Server) Shutdown(ctx context.Context) error {
 		case <-ctx.Done():
 		}
 	}
+	hush := s.closeSilentAfter(silentPatience)
+	defer hush()
 	if err := s.http.Shutdown(ctx); ctx.Err() != nil && errors.Is(err, ctx.Err()) {
 		n := s.inFlight.Load()
 		s.Cancel()
@@ -248,18 +253,44 @@ func (s *Server) drain() net.Listener {
 	return s.listener
 }
 
-func (s *Server) connState(_ net.Conn, state http.ConnState) {
+// silentPatience is how long Shutdown waits for the first request of a connection.
+// Clients open some in advance and leave them unused; net/http gives them 5 s.
+const silentPatience = time.Second
+
+// closeSilentAfter closes the connections that no request has come on, after d.
+// The function returned calls that off, or waits until it is done.
+func (s *Server) closeSilentAfter(d time.Duration) (stop func()) {
+	done := make(chan struct{})
+	timer := time.AfterFunc(d, func() {
+		defer close(done)
+		s.mu.Lock()
+		silent := slices.Collect(maps.Keys(s.silent))
+		s.mu.Unlock()
+		for _, conn := range silent {
+			_ = conn.Close() // its own goroutine notices and reports it closed
+		}
+	})
+	return func() {
+		if !timer.Stop() {
+			<-done
+		}
+	}
+}
+
+func (s *Server) connState(conn net.Conn, state http.ConnState) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
 	change := 0
 	switch state {
 	case http.StateNew:
 		change = 1
+		s.silent[conn] = struct{}{}
+	case http.StateActive:
+		delete(s.silent, conn)
 	case http.StateClosed, http.StateHijacked:
+		delete(s.silent, conn)
 		change = -1
-	default:
-		return
 	}
-	s.mu.Lock()
-	defer s.mu.Unlock()
 	s.conns += change
 	if s.conns == 0 && change < 0 && s.draining.Load() {
 		select {

@@ -156,6 +156,29 @@ func TestShutdownAnswersWhatIsThere(t *testing.T) {
 	}
 }
 
+// TestShutdownClosesSilentConnections has a client that has opened a connection
+// in advance, as http.Transport does, beside one that is being answered.
+func TestShutdownClosesSilentConnections(t *testing.T) {
+	s, addr := start(t, Config{}, get("GET /x", "hello"))
+	used := dial(t, addr)
+	used.send(t, "GET /x HTTP/1.1\r\nHost: x\r\n\r\n")
+	used.answer(t)
+	silent := dial(t, addr)
+	third := dial(t, addr)
+	third.send(t, "GET /x HTTP/1.1\r\nHost: x\r\n\r\n") // accepted after silent, which the server has then, too
+	third.answer(t)
+	began := time.Now()
+	if err := s.Shutdown(t.Context()); err != nil {
+		t.Error(err)
+	}
+	if took := time.Since(began); took < silentPatience || took > silentPatience+2*time.Second {
+		t.Errorf("took %v, want about %v", took, silentPatience)
+	}
+	if _, err := silent.r.ReadByte(); err == nil {
+		t.Error("the silent connection is open")
+	}
+}
+
 func TestShutdownIsBounded(t *testing.T) {
 	rt, running, _ := held()
 	cause := make(chan error, 1)
