@@ -278,6 +278,9 @@ func (s *Server) closeSilentAfter(d time.Duration) (stop func()) {
 }
 
 func (s *Server) connState(conn net.Conn, state http.ConnState) {
+	if state == http.StateIdle {
+		return
+	}
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	change := 0
