@@ -157,9 +157,11 @@ func lockFolder(dir string) (lock *os.File, crashed bool, err error) {
 		return nil, false, errors.Join(fmt.Errorf("nats: the queue in %s is in use by %s: stop that one, choose another folder with FLOW_DATA, "+
 			"or share its queue: start it with %s=127.0.0.1:4222 and this one with %s=nats://127.0.0.1:4222", dir, who, listenVar, urlVar), f.Close())
 	}
-	err = f.Truncate(0)
-	if err == nil {
-		_, err = f.WriteAt([]byte(strconv.Itoa(os.Getpid())+"\n"), 0)
+	// Written before it is cut, so that the file is never empty: a process that is
+	// killed here hides no crash before it.
+	mine := strconv.Itoa(os.Getpid()) + "\n"
+	if _, err = f.WriteAt([]byte(mine), 0); err == nil {
+		err = f.Truncate(int64(len(mine)))
 	}
 	if err != nil {
 		return nil, false, errors.Join(fmt.Errorf("nats: write %s: %w", path, err), f.Close())
