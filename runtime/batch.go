@@ -203,7 +203,7 @@ func (c *consumer) finished(b *batch) {
 // written, after a delay, or decides about the inputs when that does not help.
 // What the handler returned is held; the handler is not called again.
 func (c *consumer) attend(b *batch) {
-	if c.abandoned.Load() {
+	if c.abandoned.Load() || b.unwanted() {
 		c.finished(b)
 		return
 	}
@@ -213,9 +213,8 @@ func (c *consumer) attend(b *batch) {
 		return
 	}
 	b.err = nil
-	var partial *primitives.BatchError
-	if errors.As(err, &partial) {
-		if err = c.reduce(b, partial); err == nil {
+	if refused := refusals(err, len(b.out.Records)); refused != nil {
+		if err = c.reduce(b, refused); err == nil {
 			c.finished(b)
 			return
 		}
@@ -228,74 +227,126 @@ func (c *consumer) attend(b *batch) {
 		return
 	}
 	for _, r := range b.in {
-		if !c.refuse(r, b.written, err) {
+		if !c.refuse(r, b.written, err) && c.ending() {
 			break
 		}
 	}
 	c.finished(b)
 }
 
+// refusals returns the reasons in a BatchError by index, nil for what was not
+// refused. It returns nil when err is another error, or names what is none of the n
+// records: then none of them is known to be done.
+func refusals(err error, n int) []error {
+	var partial *primitives.BatchError
+	if !errors.As(err, &partial) {
+		return nil
+	}
+	reasons := make([]error, n)
+	for _, f := range partial.Failed {
+		if f.Index < 0 || f.Index >= n {
+			return nil
+		}
+		reasons[f.Index] = cmp.Or(f.Err, errNoReason)
+	}
+	return reasons
+}
+
+var errNoReason = errors.New("refused without a reason")
+
 // reduce settles the inputs of which every output is durable, answers those that
 // were refused for good, and keeps the rest in the batch. It returns nil when
 // nothing is left to write, and else why not.
-func (c *consumer) reduce(b *batch, partial *primitives.BatchError) (first error) {
-	failed := make([]bool, len(b.in))
-	refused := make([]error, len(b.in))
-	for _, f := range partial.Failed {
-		if f.Index < 0 || f.Index >= len(b.from) {
+func (c *consumer) reduce(b *batch, refused []error) (first error) {
+	if len(b.formed) > 0 {
+		return c.reduceFormed(b, refused)
+	}
+	failed, lost := make([]bool, len(b.in)), make([]error, len(b.in))
+	for k, err := range refused {
+		if err == nil {
+			c.stats.outputs.Add(1)
 			continue
 		}
-		failed[b.from[f.Index]] = true
-		if primitives.IsPermanent(f.Err) {
-			refused[b.from[f.Index]] = f.Err
+		failed[b.from[k]] = true
+		if primitives.IsPermanent(err) {
+			lost[b.from[k]] = err
 		}
 	}
-	good := 0
-	for i, r := range b.in {
-		if !failed[i] {
-			r.lane.resolveNow(r)
-			good++
-		}
-	}
-	c.succeeded(good)
-
-	var left []primitives.Record
-	var from []int32
 	var in []ref
-	index := make(map[int32]int32)
-	for _, f := range partial.Failed {
-		if f.Index < 0 || f.Index >= len(b.from) || refused[b.from[f.Index]] != nil {
+	index := make([]int32, len(b.in)) // of the inputs that stay
+	for i, r := range b.in {
+		switch {
+		case !failed[i]:
+			r.lane.resolveNow(r)
+			c.succeeded(1)
+		case lost[i] == nil:
+			index[i] = int32(len(in))
+			in = append(in, r)
+		}
+	}
+	left := 0
+	for k, err := range refused {
+		if err == nil || lost[b.from[k]] != nil {
 			continue
 		}
-		first = cmp.Or(first, f.Err)
-		old := b.from[f.Index]
-		if _, ok := index[old]; !ok {
-			index[old] = int32(len(in))
-			in = append(in, b.in[old])
-		}
-		left = append(left, b.out.Records[f.Index])
-		from = append(from, index[old])
+		first = cmp.Or(first, err)
+		b.out.Records[left], b.from[left] = b.out.Records[k], index[b.from[k]]
+		left++
 	}
-	for i, err := range refused {
-		if err != nil && !c.refuse(b.in[i], b.written, err) {
+	for i, err := range lost {
+		if err != nil && !c.refuse(b.in[i], b.written, err) && c.ending() {
 			break
 		}
 	}
-	if len(in) == 0 {
-		return nil
+	if left > 0 {
+		b.in, b.from = append(b.in[:0], in...), b.from[:left]
+		b.out.Truncate(left)
 	}
-	b.in, b.from = append(b.in[:0], in...), append(b.from[:0], from...)
-	copy(b.out.Records, left)
-	b.out.Truncate(len(left))
 	return first
 }
+
+// reduceFormed is reduce for a batch that the handler got as one. Which of its inputs
+// an output came from is not known, so all of them wait for the outputs that were
+// refused, or are answered with the reason of one that was refused for good.
+func (c *consumer) reduceFormed(b *batch, refused []error) (reason error) {
+	left := 0
+	for k, err := range refused {
+		if err == nil {
+			c.stats.outputs.Add(1)
+			continue
+		}
+		b.out.Records[left] = b.out.Records[k]
+		left++
+		if reason == nil || primitives.IsPermanent(err) && !primitives.IsPermanent(reason) {
+			reason = err
+		}
+	}
+	b.out.Truncate(left)
+	b.from = b.from[:left]
+	if reason == nil {
+		c.succeeded(len(b.in))
+		b.settle()
+	}
+	return reason
+}
+
+// ending reports whether the flow ends, and with it the handling of what is left of
+// a batch.
+func (c *consumer) ending() bool { return c.stopped.Load() || c.handlerCtx.Err() != nil }
 
 // refuse answers an input whose outputs the sink does not take. It reports
 // whether the input is resolved.
 func (c *consumer) refuse(r ref, writes int, err error) bool {
+	if r.lane.closed.Load() { // given up: handled elsewhere
+		return false
+	}
 	r.lane.mu.Lock()
 	rec, attempt := r.lane.record(r.seq)
 	raw := *rec
 	r.lane.mu.Unlock()
-	return c.giveUp(r, raw, max(attempt, writes), fmt.Errorf("write to %s: %w", c.spec.Sink.Name, err))
+	resolved := c.giveUp(r, raw, max(attempt, writes), fmt.Errorf("write to %s: %w", c.spec.Sink.Name, err))
+	if !resolved && c.spec.Order == ByPartition {
+		r.lane.closed.Store(true) // outputs that wait must not overtake those of r
+	}
+	return resolved
 }

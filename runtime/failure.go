@@ -120,9 +120,6 @@ func (c *consumer) giveUp(r ref, rec primitives.Record, attempt int, err error) 
 		log.Warn("skipped", "error", err)
 	default:
 		c.stats.failed.Add(1)
-		if c.spec.Order == ByPartition {
-			r.lane.closed.Store(true)
-		}
 		c.stop(&RecordError{c.spec.Name, r.lane.part, rec.Offset, attempt, err})
 		return false
 	}

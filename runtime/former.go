@@ -3,6 +3,7 @@ package runtime
 import (
 	"context"
 	"errors"
+	"slices"
 	"sync"
 	"time"
 
@@ -140,7 +141,7 @@ func (t *task) turnBatch(f formed) {
 		}
 		if c.spec.Decode != nil {
 			if err := guard(func() error { return c.spec.Decode(f.recs[i]) }); err != nil {
-				if !c.giveUp(r, f.recs[i], int(f.recs[i].Attempt), err) {
+				if !c.giveUp(r, f.recs[i], int(f.recs[i].Attempt), err) && c.ending() {
 					c.finished(b)
 					return
 				}
@@ -156,7 +157,7 @@ func (t *task) turnBatch(f formed) {
 	start := time.Now()
 	err := t.call(b, recs)
 	c.stats.handler.observe(time.Since(start), 1)
-	if err != nil && !errors.Is(err, primitives.ErrSkip) {
+	if err != nil && !skips(err) {
 		b.out.Truncate(0)
 		t.failedBatch(refs, recs, err)
 		c.finished(b)
@@ -171,6 +172,13 @@ func (t *task) turnBatch(f formed) {
 		b.from = append(b.from, 0)
 	}
 	c.submit(b)
+}
+
+// skips reports whether a handler asks to skip the whole batch. A BatchError speaks
+// of single records.
+func skips(err error) bool {
+	var named *primitives.BatchError
+	return errors.Is(err, primitives.ErrSkip) && !errors.As(err, &named)
 }
 
 // call calls the handler for the records of a whole batch.
@@ -198,30 +206,25 @@ func batchContext(c *consumer, b *batch) context.Context {
 
 // failedBatch decides what happens to the records of a batch whose handler
 // returned an error. A *primitives.BatchError names the records that failed: the
-// others count as handled, without outputs. Any other error is that of all of them.
+// others count as handled, without outputs. Any other error, and one that names what
+// is not in the batch, is that of all of them.
 func (t *task) failedBatch(refs []ref, recs []primitives.Record, err error) {
 	c := t.c
 	if c.handlerCtx.Err() != nil {
 		return
 	}
-	var named *primitives.BatchError
-	byIndex := errors.As(err, &named)
-	reasons := make([]error, len(refs))
-	for i := range reasons {
-		if !byIndex {
-			reasons[i] = err
-		}
+	var p *PanicError
+	if errors.As(err, &p) {
+		c.log.Error("handler panicked", "partition", refs[0].lane.part.String(), "offset", recs[0].Offset, "panic", p.Value, "stack", string(p.Stack))
 	}
-	if byIndex {
-		for _, f := range named.Failed {
-			if f.Index >= 0 && f.Index < len(reasons) {
-				reasons[f.Index] = f.Err
-			}
+	reasons := refusals(err, len(refs))
+	if reasons == nil {
+		if primitives.IsPermanent(err) && refs[0].lane.ctx.Err() == nil {
+			c.stop(&RecordError{c.spec.Name, refs[0].lane.part, recs[0].Offset, int(recs[0].Attempt),
+				errors.Join(errors.New("a batch cannot be refused as a whole for good: return a *flow.BatchError that names the records"), err)})
+			return
 		}
-	} else if primitives.IsPermanent(err) && refs[0].lane.ctx.Err() == nil {
-		c.stop(&RecordError{c.spec.Name, refs[0].lane.part, recs[0].Offset, 1,
-			errors.Join(errors.New("a batch cannot be refused as a whole for good: return a *flow.BatchError that names the records"), err)})
-		return
+		reasons = slices.Repeat([]error{err}, len(refs))
 	}
 	again := map[*lane][]uint64{}
 	var delay time.Duration
@@ -229,7 +232,10 @@ func (t *task) failedBatch(refs []ref, recs []primitives.Record, err error) {
 		if r.lane.ctx.Err() != nil { // given up: not the record's fault
 			continue
 		}
-		if reasons[i] == nil {
+		if reasons[i] == nil || errors.Is(reasons[i], primitives.ErrSkip) {
+			if reasons[i] != nil {
+				c.stats.skipped.Add(1)
+			}
 			c.succeeded(1)
 			r.lane.resolveNow(r)
 			continue
@@ -241,7 +247,7 @@ func (t *task) failedBatch(refs []ref, recs []primitives.Record, err error) {
 			delay = max(delay, c.retryDelay(attempt, reasons[i]))
 			continue
 		}
-		if !c.giveUp(r, recs[i], attempt, reasons[i]) {
+		if !c.giveUp(r, recs[i], attempt, reasons[i]) && c.ending() {
 			break
 		}
 	}
