@@ -124,7 +124,7 @@ func (c *consumer) write(b *batch) {
 			done(&PanicError{Value: p, Stack: debug.Stack()})
 		}
 	}()
-	c.writer.Write(c.writeCtx, b.out.Records, done)
+	c.writer.Write(c.sinkCtx, b.out.Records, done)
 }
 
 // unwanted reports whether the outputs must not be written any more: their lane

@@ -55,7 +55,7 @@ func BenchmarkResize(b *testing.B) {
 	if err := c.open(context.Background(), nil); err != nil {
 		b.Fatal(err)
 	}
-	if err := c.start(); err != nil {
+	if err := c.start(context.Background()); err != nil {
 		b.Fatal(err)
 	}
 	resize := func(n int, effect chan struct{}) time.Duration {

@@ -81,7 +81,7 @@ func benchConsumer(b *testing.B, lanes int, order Order, tasks int) {
 	}
 	b.ReportAllocs()
 	b.ResetTimer()
-	if err := c.start(); err != nil {
+	if err := c.start(context.Background()); err != nil {
 		b.Fatal(err)
 	}
 	<-c.complete

@@ -44,7 +44,9 @@ type consumer struct {
 	// Contexts, from the first to be cancelled to the last.
 	handlerCtx     context.Context // of handlers
 	cancelHandlers context.CancelCauseFunc
-	writeCtx       context.Context // of writes and commits
+	sinkCtx        context.Context // of writes
+	cancelSinks    context.CancelCauseFunc
+	writeCtx       context.Context // of commits and helpers
 	cancelWrites   context.CancelCauseFunc
 	runCtx         context.Context // of the reader
 	cancelRun      context.CancelFunc
@@ -83,6 +85,7 @@ func newConsumer(flow string, spec *Consumer, log *slog.Logger, drain time.Durat
 	c.budget.limit = int64(spec.Buffer.Bytes)
 	c.handlerCtx, c.cancelHandlers = context.WithCancelCause(context.Background())
 	c.writeCtx, c.cancelWrites = context.WithCancelCause(context.Background())
+	c.sinkCtx, c.cancelSinks = context.WithCancelCause(c.writeCtx)
 	c.runCtx, c.cancelRun = context.WithCancel(context.Background())
 	c.plain = spec.Timeout == 0 && len(spec.Middleware) == 0
 	c.chain = func(ctx context.Context, d *Delivery) error { return spec.Handle(ctx, d.Records, d.Outputs) }
@@ -118,8 +121,8 @@ func (c *consumer) open(ctx context.Context, env *primitives.Env) (err error) {
 }
 
 // start sets up the first replicas and starts reading.
-func (c *consumer) start() error {
-	if err := c.pool.Resize(c.spec.Replicas.Start); err != nil {
+func (c *consumer) start(ctx context.Context) error {
+	if err := c.pool.begin(ctx, c.spec.Replicas.Start); err != nil {
 		return fmt.Errorf("%s: %w", c.spec.Name, err)
 	}
 	c.helpers.Go(func() { c.committer.run(c.writeCtx) })

@@ -3,6 +3,7 @@ package runtime
 import (
 	"context"
 	"errors"
+	"sync/atomic"
 	"time"
 )
 
@@ -55,12 +56,16 @@ func (c *consumer) halt() {
 // short: a second signal. It returns what went wrong.
 func (c *consumer) drain(hard context.Context, p patience) error {
 	c.halt()
+	if c.pool.Replicas() == 0 {
+		c.helpers.Go(c.finishAlone)
+	}
 	lanes := c.allLanes()
 	var errs []error
 	if !c.await(hard, lanes, p.soft) {
 		c.cancelHandlers(ErrDraining)
 		if !c.await(hard, lanes, p.hard) {
 			c.abandoned.Store(true)
+			c.cancelSinks(ErrDraining)
 			errs = append(errs, ErrDrainTimeout)
 		}
 	}
@@ -77,6 +82,32 @@ func (c *consumer) drain(hard context.Context, p patience) error {
 		errs = append(errs, errors.New("reader did not end: "+c.spec.Source.Name))
 	}
 	return errors.Join(append(errs, c.close(last))...)
+}
+
+// finishAlone writes what was handled when there is no replica left to do it, until
+// the queue is closed. It starts nothing: a batch that waits for its handler is not handled.
+func (c *consumer) finishAlone() {
+	if c.former != nil {
+		if f, ok := c.former.due(); ok {
+			b := c.newBatch()
+			b.formed = append(b.formed, f.lanes...)
+			c.finished(b)
+		}
+	}
+	var never atomic.Bool
+	for {
+		l, b := c.queue.next(&never)
+		switch {
+		case b != nil:
+			c.attend(b)
+		case l != nil:
+			if _, flush := l.begin(nil, 0); flush != nil {
+				c.write(flush)
+			}
+		default:
+			return
+		}
+	}
 }
 
 // close ends goroutines and closes what open opened. It works after a start that

@@ -106,7 +106,7 @@ func New(cfg Config) *Engine {
 // consumer, or all that answers HTTP requests.
 type service interface {
 	open(ctx context.Context, env *primitives.Env) error
-	start() error
+	start(ctx context.Context) error // ctx is of the start only
 	drain(hard context.Context, p patience) error
 	close(ctx context.Context) error
 	failed() <-chan error
@@ -151,10 +151,11 @@ func (e *Engine) Run(ctx, hard context.Context) (err error) {
 		defer func() { err = errors.Join(err, e.admin.close()) }()
 	}
 	services := e.services()
-	if err := e.up(ctx, services); err != nil {
+	if started, err := e.up(ctx, services); err != nil {
 		last, cancel := context.WithTimeout(hard, e.cfg.DrainTimeout)
 		defer cancel()
-		for _, s := range services {
+		_ = e.down(hard, services[:started])
+		for _, s := range services[started:] {
 			_ = s.close(last)
 		}
 		if ctx.Err() != nil {
@@ -163,10 +164,10 @@ func (e *Engine) Run(ctx, hard context.Context) (err error) {
 		return err
 	}
 	e.state.Store(stateRunning)
-	if e.cfg.Ready != nil {
-		e.cfg.Ready(e.addresses())
+	complete, cause := false, e.tellReady()
+	if cause == nil {
+		complete, cause = e.wait(ctx, services)
 	}
-	complete, cause := e.wait(ctx, services)
 	e.state.Store(stateDraining)
 	began := time.Now()
 	err = e.down(hard, services)
@@ -182,8 +183,15 @@ func (e *Engine) Run(ctx, hard context.Context) (err error) {
 	return nil
 }
 
-// up opens and starts the services.
-func (e *Engine) up(ctx context.Context, services []service) error {
+func (e *Engine) tellReady() error {
+	if e.cfg.Ready == nil {
+		return nil
+	}
+	return guard(func() error { e.cfg.Ready(e.addresses()); return nil })
+}
+
+// up opens all services, then starts them. It returns how many have started.
+func (e *Engine) up(ctx context.Context, services []service) (started int, err error) {
 	for _, s := range services {
 		env := e.env
 		env.Logger = e.log
@@ -191,15 +199,15 @@ func (e *Engine) up(ctx context.Context, services []service) error {
 			env.Processor, env.Logger = c.spec.Name, c.log
 		}
 		if err := guard(func() error { return s.open(ctx, &env) }); err != nil {
-			return err
+			return 0, err
 		}
 	}
-	for _, s := range services {
-		if err := s.start(); err != nil {
-			return err
+	for i, s := range services {
+		if err := s.start(ctx); err != nil {
+			return i, err
 		}
 	}
-	return nil
+	return len(services), nil
 }
 
 // wait returns when the flow should end: because all input has, or with the error

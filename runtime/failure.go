@@ -193,7 +193,7 @@ func (c *consumer) writeAndWait(w primitives.Writer, recs []primitives.Record) e
 		default:
 		}
 	}
-	if err := guard(func() error { w.Write(c.writeCtx, recs, done); return nil }); err != nil {
+	if err := guard(func() error { w.Write(c.sinkCtx, recs, done); return nil }); err != nil {
 		return err
 	}
 	return <-result

@@ -184,7 +184,9 @@ func (r *routeState) wrap(next web.Handler) web.Handler {
 		return next
 	}
 	return func(ctx context.Context, w http.ResponseWriter, req *http.Request) (int, error) {
-		return next(&replicaContext{ctx, r.pool.values(int(r.next.Add(1)))}, w, req)
+		values, giveBack := r.pool.borrow(int(r.next.Add(1)))
+		defer giveBack()
+		return next(&replicaContext{ctx, values}, w, req)
 	}
 }
 
@@ -203,12 +205,12 @@ func (r *routeState) observe(status int, took time.Duration) {
 }
 
 // start sets up the replicas and serves.
-func (f *frontend) start() error {
+func (f *frontend) start(ctx context.Context) error {
 	for _, r := range f.routes {
 		if r.pool == nil {
 			continue
 		}
-		if err := r.pool.Resize(r.Replicas.Start); err != nil {
+		if err := r.pool.begin(ctx, r.Replicas.Start); err != nil {
 			return fmt.Errorf("%s: %w", r.Name, err)
 		}
 	}

@@ -19,15 +19,23 @@ type pool struct {
 
 	resizing chan struct{} // holds one token: one Resize at a time
 
-	mu   sync.Mutex // guards what follows
-	live []*replica
-	want int
-	errs []error        // of Teardown
-	gone sync.WaitGroup // replicas that are not torn down yet
+	setup context.Context // of Setup; it ends when the pool does
+	end   context.CancelFunc
+
+	mu      sync.Mutex // guards what follows
+	live    []*replica
+	want    int
+	errs    []error        // of Teardown
+	gone    sync.WaitGroup // replicas that are not torn down yet, and a Resize
+	stopped bool
 }
 
+var errPoolStopped = errors.New("the processor has ended")
+
 func newPool(spec Processor, work func(*replica), wake func()) *pool {
-	return &pool{spec: spec, work: work, wake: wake, resizing: make(chan struct{}, 1)}
+	p := &pool{spec: spec, work: work, wake: wake, resizing: make(chan struct{}, 1)}
+	p.setup, p.end = context.WithCancel(context.Background())
+	return p
 }
 
 type replica struct {
@@ -50,21 +58,24 @@ func (p *pool) Resize(n int) error {
 	if n < 0 {
 		return fmt.Errorf("resize to %d replicas: want at least 0", n)
 	}
-	p.resizing <- struct{}{}
+	select {
+	case p.resizing <- struct{}{}:
+	case <-p.setup.Done():
+		return errPoolStopped
+	}
 	defer func() { <-p.resizing }()
 	p.mu.Lock()
-	p.want = n
-	retire := p.live[min(n, len(p.live)):]
-	p.live = p.live[:len(p.live)-len(retire)]
-	for _, r := range retire {
-		r.retired.Store(true)
-		close(r.stop)
+	if p.stopped {
+		p.mu.Unlock()
+		return errPoolStopped
 	}
+	p.gone.Add(1)
+	defer p.gone.Done()
+	p.want = n
+	p.retire(n)
 	have := len(p.live)
 	p.mu.Unlock()
-	if len(retire) > 0 {
-		p.wake()
-	}
+	p.wake()
 	for id := have; id < n; id++ {
 		if err := p.start(id); err != nil {
 			p.mu.Lock()
@@ -76,9 +87,24 @@ func (p *pool) Resize(n int) error {
 	return nil
 }
 
+// begin is the first Resize. It ends with ctx.
+func (p *pool) begin(ctx context.Context, n int) error {
+	defer context.AfterFunc(ctx, p.end)()
+	return p.Resize(n)
+}
+
+// retire takes all replicas but the first n out of service. mu is held.
+func (p *pool) retire(n int) {
+	for _, r := range p.live[min(n, len(p.live)):] {
+		r.retired.Store(true)
+		close(r.stop)
+	}
+	p.live = p.live[:min(n, len(p.live))]
+}
+
 // start runs Setup and then the tasks of a new replica.
 func (p *pool) start(id int) error {
-	r := &replica{id: id, ctx: context.Background(), stop: make(chan struct{})}
+	r := &replica{id: id, ctx: p.setup, stop: make(chan struct{})}
 	for i, setup := range p.spec.Setup {
 		err := guard(func() error {
 			ctx, err := setup(r.ctx)
@@ -93,11 +119,15 @@ func (p *pool) start(id int) error {
 			return errors.Join(err, p.teardown(r, min(i, len(p.spec.Teardown))))
 		}
 	}
+	p.mu.Lock()
+	if p.stopped {
+		p.mu.Unlock()
+		return errors.Join(errPoolStopped, p.teardown(r, len(p.spec.Teardown)))
+	}
 	p.gone.Add(1)
 	for range p.spec.ConcurrentTasks {
 		r.tasks.Go(func() { p.work(r) })
 	}
-	p.mu.Lock()
 	p.live = append(p.live, r)
 	p.mu.Unlock()
 	go func() {
@@ -112,20 +142,28 @@ func (p *pool) start(id int) error {
 	return nil
 }
 
-// teardown runs the first n Teardown functions in reverse order.
+// teardown runs the first n Teardown functions in reverse order, with a context that
+// has not ended.
 func (p *pool) teardown(r *replica, n int) error {
+	ctx := context.WithoutCancel(r.ctx)
 	var errs []error
 	for i := n - 1; i >= 0; i-- {
-		if err := guard(func() error { return p.spec.Teardown[i](r.ctx) }); err != nil {
+		if err := guard(func() error { return p.spec.Teardown[i](ctx) }); err != nil {
 			errs = append(errs, fmt.Errorf("teardown of replica %d: %w", r.id, err))
 		}
 	}
 	return errors.Join(errs...)
 }
 
-// stop retires all replicas and waits, bounded by ctx, until they are torn down.
+// stop retires all replicas for good and waits, bounded by ctx, until they are torn
+// down. A Setup that is under way is cancelled.
 func (p *pool) stop(ctx context.Context) error {
-	err := p.Resize(0)
+	p.mu.Lock()
+	p.stopped, p.want = true, 0
+	p.retire(0)
+	p.mu.Unlock()
+	p.end()
+	p.wake()
 	down := make(chan struct{})
 	go func() {
 		p.gone.Wait()
@@ -134,11 +172,11 @@ func (p *pool) stop(ctx context.Context) error {
 	select {
 	case <-down:
 	case <-ctx.Done():
-		return errors.Join(err, errors.New("a replica did not end: a handler takes no notice of its cancelled context"))
+		return errors.New("a replica did not end: its handler, Setup or Teardown takes no notice of its cancelled context")
 	}
 	p.mu.Lock()
 	defer p.mu.Unlock()
-	return errors.Join(append([]error{err}, p.errs...)...)
+	return errors.Join(p.errs...)
 }
 
 // guard calls user code and turns a panic into an error.
@@ -151,13 +189,15 @@ func guard(f func() error) (err error) {
 	return f()
 }
 
-// values returns the context that Setup made in the i-th replica, counted round
-// the live ones.
-func (p *pool) values(i int) context.Context {
+// borrow returns the context that Setup made in the i-th replica, counted round
+// the live ones. The replica is not torn down before giveBack is called.
+func (p *pool) borrow(i int) (values context.Context, giveBack func()) {
 	p.mu.Lock()
 	defer p.mu.Unlock()
 	if len(p.live) == 0 {
-		return context.Background()
+		return context.Background(), func() {}
 	}
-	return p.live[i%len(p.live)].ctx
+	r := p.live[i%len(p.live)]
+	r.tasks.Add(1) // its own task has not ended, as it is live
+	return r.ctx, r.tasks.Done
 }

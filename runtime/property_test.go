@@ -434,7 +434,7 @@ func (w *world) run(t *testing.T, n int) (ended bool) {
 	if err := c.open(t.Context(), nil); err != nil {
 		t.Fatal(err)
 	}
-	if err := c.start(); err != nil {
+	if err := c.start(context.Background()); err != nil {
 		t.Fatal(err)
 	}
 	w.mu.Lock()
