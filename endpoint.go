@@ -57,7 +57,8 @@ func HTTPError(status int, detail string, fields ...FieldError) error {
 type FieldError = web.FieldError
 
 // Handle adds a handler of net/http for what an Endpoint cannot do, such as
-// streaming. The pattern is a method and a path, or a path for all methods.
+// streaming. The pattern is a method and a path, or a path for all methods. No
+// limit of time, size or number applies to its requests: the handler sets its own.
 func Handle(app *Flow, pattern string, h http.Handler) {
 	app.handlers = append(app.handlers, plainHandler{callSite(1), pattern, h})
 }

@@ -258,8 +258,9 @@ func (o flowOptions) settled() (flowOptions, []error) {
 		d, err := time.ParseDuration(v)
 		if err != nil {
 			errs = append(errs, fmt.Errorf(`environment variable FLOW_DRAIN_TIMEOUT=%q: want a duration with its unit, as "25s"`, v))
+		} else {
+			o.drain = d
 		}
-		o.drain = d
 	}
 	if o.drain <= 0 {
 		errs = append(errs, fmt.Errorf("the drain timeout is %v, want more than 0", o.drain))

@@ -103,8 +103,9 @@ func Teardown(fn func(context.Context) error) ProcessorOption {
 }
 
 // Timeout bounds one call of the handler: its context is cancelled with cause
-// ErrHandlerTimeout. It then counts as failed, also when the handler takes no
-// notice. Default: none for a Consumer, 30 s for a Collector or an Endpoint.
+// ErrHandlerTimeout. In a Consumer it then counts as failed, also when the handler
+// takes no notice; over HTTP it is the handler that has to. Default: none for a
+// Consumer, 30 s for a Collector or an Endpoint.
 func Timeout(d time.Duration) ProcessorOption {
 	return processorOption(func(s *settings) { s.spec.timeout = d; s.set("timeout") })
 }

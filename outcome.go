@@ -21,6 +21,9 @@ var ErrDraining = runtime.ErrDraining
 // ErrDrainTimeout is part of what Run returns when work had to be abandoned.
 var ErrDrainTimeout = runtime.ErrDrainTimeout
 
+// ErrStopped is part of what Run returns when a second signal has cut the drain short.
+var ErrStopped = runtime.ErrStopped
+
 // ErrLost is the cause with which a handler's context is cancelled when the
 // record's partition was taken away.
 var ErrLost = primitives.ErrLost

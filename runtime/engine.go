@@ -171,7 +171,11 @@ func (e *Engine) Run(ctx, hard context.Context) (err error) {
 	e.state.Store(stateDraining)
 	began := time.Now()
 	err = e.down(hard, services)
-	e.log.Info("drained", "took", time.Since(began))
+	if hard.Err() != nil {
+		err = ErrStopped // whatever else went wrong is its doing
+	} else {
+		e.log.Info("drained", "took", time.Since(began))
+	}
 	if err = errors.Join(cause, err); err != nil || !complete {
 		return err
 	}

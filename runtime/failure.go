@@ -21,7 +21,10 @@ var (
 
 	// ErrDrainTimeout is joined to what Run returns when work had to be abandoned
 	// at the end of the drain's time.
+	//
+	// ErrStopped takes its place when a second signal has cut the drain short.
 	ErrDrainTimeout = errors.New("drain deadline exceeded, unfinished work was abandoned")
+	ErrStopped      = errors.New("stopped at once, unfinished work was abandoned")
 )
 
 // A PanicError is a panic of user code, turned into an error of its record.

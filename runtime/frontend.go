@@ -149,9 +149,11 @@ func (f *frontend) open(ctx context.Context, env *primitives.Env) (err error) {
 	})
 	for _, r := range f.routes {
 		if r.Plain != nil {
-			if _, err := f.server.Handle(r.Pattern, r.Plain); err != nil {
+			route, err := f.server.Handle(r.Pattern, r.Plain)
+			if err != nil {
 				return err
 			}
+			route.Timeout, route.BodyLimit = -1, -1
 			continue
 		}
 		env := *env

@@ -200,6 +200,9 @@ func (t *task) turnStream(l *lane, v view, seqs []uint64) int {
 		}
 		b := c.newBatch()
 		b.out.Flush = func() error {
+			if l.ctx.Err() != nil { // given up meanwhile: it is not ours to write
+				return context.Cause(l.ctx)
+			}
 			err := c.writeAndWait(c.writer, b.out.Records)
 			b.out.Reset()
 			return err
