@@ -8,6 +8,7 @@ import (
 	"net/http"
 	"os"
 	"strings"
+	"sync"
 	"sync/atomic"
 	"time"
 
@@ -26,6 +27,7 @@ type Flow struct {
 	errs       []error
 	ends       Ends
 	engine     atomic.Pointer[runtime.Engine]
+	checking   sync.Mutex // config fills in the processors' effective settings
 }
 
 // An Option configures a Flow.
@@ -163,6 +165,8 @@ func (f *Flow) Validate() error {
 
 // config checks everything and makes what the runtime needs.
 func (f *Flow) config() (runtime.Config, error) {
+	f.checking.Lock()
+	defer f.checking.Unlock()
 	var errs []error
 	report := func(at string, kind Kind, name string, found ...error) {
 		for _, err := range found {

@@ -39,6 +39,8 @@ func (f *Flow) Graph() Graph {
 		Processors: []GraphNode{},
 	}
 	_, _ = f.config() // fills in the effective settings; mistakes are Validate's
+	f.checking.Lock()
+	defer f.checking.Unlock()
 	for _, p := range f.processors {
 		n := GraphNode{Kind: p.kind, Name: p.name(), Pattern: p.pattern, Source: p.source, Sink: p.sink, At: p.at}
 		if dead := p.settings.spec.deadLetter; dead != nil {

@@ -3,9 +3,12 @@ package flow
 import (
 	"context"
 	"errors"
+	"runtime/debug"
 	"sync"
+	"sync/atomic"
 
 	"github.com/flowkit-go/flow/primitives"
+	"github.com/flowkit-go/flow/runtime"
 )
 
 // Tee writes each value to all of the sinks. The input is acknowledged when it is
@@ -107,7 +110,8 @@ type way struct {
 
 type teeWriter struct{ ways []way }
 
-// Write gives every sink its part and calls done when all have answered.
+// Write gives every sink its part and calls done when all have answered, once each.
+// A sink that panics has refused its part: the others still hold theirs.
 func (w *teeWriter) Write(ctx context.Context, batch []primitives.Record, done func(error)) {
 	join := &joined{left: len(w.ways), done: done}
 	first := int32(0)
@@ -125,7 +129,20 @@ func (w *teeWriter) Write(ctx context.Context, batch []primitives.Record, done f
 			join.answer(nil, nil)
 			continue
 		}
-		to.writer.Write(ctx, part, func(err error) { join.answer(index, err) })
+		var answered atomic.Bool
+		done := func(err error) {
+			if answered.CompareAndSwap(false, true) {
+				join.answer(index, err)
+			}
+		}
+		func() {
+			defer func() {
+				if p := recover(); p != nil {
+					done(&runtime.PanicError{Value: p, Stack: debug.Stack()})
+				}
+			}()
+			to.writer.Write(ctx, part, done)
+		}()
 	}
 }
 
@@ -148,6 +165,13 @@ type joined struct {
 	done   func(error)
 }
 
+// refuse notes that all records with these indexes failed. mu is held.
+func (j *joined) refuse(index []int, err error) {
+	for _, i := range index {
+		j.failed = append(j.failed, primitives.RecordError{Index: i, Err: err})
+	}
+}
+
 // answer takes the answer for the records with these indexes in the whole batch.
 func (j *joined) answer(index []int, err error) {
 	var partial *primitives.BatchError
@@ -156,14 +180,14 @@ func (j *joined) answer(index []int, err error) {
 	case err == nil:
 	case errors.As(err, &partial):
 		for _, f := range partial.Failed {
-			if f.Index >= 0 && f.Index < len(index) {
-				j.failed = append(j.failed, primitives.RecordError{Index: index[f.Index], Err: f.Err})
+			if f.Index < 0 || f.Index >= len(index) { // then none is known to be durable
+				j.refuse(index, err)
+				break
 			}
+			j.failed = append(j.failed, primitives.RecordError{Index: index[f.Index], Err: f.Err})
 		}
 	default:
-		for _, i := range index {
-			j.failed = append(j.failed, primitives.RecordError{Index: i, Err: err})
-		}
+		j.refuse(index, err)
 	}
 	j.left--
 	last := j.left == 0
