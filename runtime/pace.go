@@ -18,7 +18,7 @@ const (
 	maxTurn   = 1024
 	provedBy  = 16                     // fast turns before a turn takes more than one record
 	fastTurn  = 200 * time.Microsecond // a turn below this may double
-	slowTurn  = 2 * time.Millisecond   // one above this is halved
+	slowTurn  = 2 * time.Millisecond   // one above this starts over with one record
 	chunkPart = 16                     // a turn looks at the clock this often
 )
 
@@ -38,7 +38,9 @@ func (p *pace) learn(n int, d time.Duration) {
 	now := p.n.Load()
 	switch {
 	case d > slowTurn && now > 1:
-		p.n.Store(max(1, now/2))
+		// What was handled before a slow record waited for it: start over, so that
+		// where some records are slow only few others wait. It costs some 30 turns.
+		p.n.Store(1)
 		p.fast.Store(0)
 	case d < fastTurn && int32(n) == now && now < p.most:
 		if p.fast.Add(1) >= provedBy {
