@@ -19,7 +19,7 @@ func TestScope(t *testing.T) {
 		{Dir: "/beside", Module: beside},
 		{Dir: "/cache/pinned", Module: pinned},
 		{Dir: "/cache/other", Module: &listedModule{Path: "other", GoMod: "/cache/other/go.mod"}},
-	}, "/work/.env")
+	}, "/src/.env")
 	for file, want := range map[string]bool{
 		"/shop/main.go":             true,
 		"/shop/new.go":              true,
@@ -43,8 +43,8 @@ func TestScope(t *testing.T) {
 		"/beside/beside.go":         true,
 		"/cache/pinned/pinned.go":   false,
 		"/cache/other/other.go":     false,
-		"/work/.env":                true,
-		"/work/main.go":             false,
+		"/src/.env":                true,
+		"/src/main.go":             false,
 	} {
 		if got := s.matters(file); got != want {
 			t.Errorf("%s matters: %v, want %v", file, got, want)
