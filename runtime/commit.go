@@ -39,8 +39,8 @@ func newCommitter(c *consumer) *committer {
 func (m *committer) run(ctx context.Context) {
 	defer close(m.done)
 	var tick <-chan time.Time
-	if m.policy.Every > 0 {
-		ticker := time.NewTicker(m.policy.Every)
+	if every := m.every(); every > 0 {
+		ticker := time.NewTicker(every)
 		defer ticker.Stop()
 		tick = ticker.C
 	}
@@ -80,6 +80,19 @@ func (m *committer) run(ctx context.Context) {
 	}
 }
 
+// every is the time between two commits, 0 for none by time. Leases are committed
+// before they run out, whatever the policy: else the records would come again.
+func (m *committer) every() time.Duration {
+	every := m.policy.Every
+	if m.c.leaser == nil {
+		return every
+	}
+	if limit := m.c.leaser.LeaseTime() / 3; limit > 0 && (every == 0 || every > limit) {
+		return limit
+	}
+	return every
+}
+
 // now commits what is done, and returns when it is durable.
 func (m *committer) now(ctx context.Context) error {
 	ask := &commitAsk{reply: make(chan error, 1)}
@@ -112,6 +125,10 @@ func (m *committer) note(l *lane) {
 func (m *committer) round(ctx context.Context) error {
 	c := m.c
 	lanes, commits := m.gather()
+	if len(commits) == 0 {
+		return nil
+	}
+	c.unconfirmed.CompareAndSwap(0, time.Now().UnixNano())
 	for attempt := 1; len(commits) > 0; attempt++ {
 		began := time.Now()
 		err := guard(func() error { return c.reader.Commit(ctx, commits) })
@@ -119,6 +136,7 @@ func (m *committer) round(ctx context.Context) error {
 		c.commitTook.Store(int64(time.Since(began)))
 		lanes, commits = m.settle(lanes, commits, err)
 		if err == nil || len(commits) == 0 {
+			c.unconfirmed.Store(0)
 			return nil
 		}
 		c.stats.commitErrors.Add(1)

@@ -64,7 +64,10 @@ type consumer struct {
 	readErrors atomic.Int32 // in a row
 	backlog    atomic.Int64 // last known, -1 unknown
 	commitTook atomic.Int64 // nanoseconds of the last commit
-	stalled    atomic.Int32 // lanes that do not advance
+
+	unconfirmed atomic.Int64 // when the commits began of which none has got through since, unix nanoseconds; 0 none
+	commitStuck bool         // that was reported; only watch uses it
+	stalled     atomic.Int32 // lanes that do not advance
 }
 
 func newConsumer(flow string, spec *Consumer, log *slog.Logger, drain time.Duration) *consumer {
@@ -148,7 +151,7 @@ func (c *consumer) read() {
 	}
 	c.ended.Store(true)
 	if c.former != nil {
-		c.former.flushNow(true)
+		c.former.flushNow()
 	}
 	for !c.empty() {
 		select {
@@ -228,7 +231,7 @@ func (in intake) Assign(p primitives.Partition, start int64) primitives.Lane {
 	return l
 }
 
-// drop forgets lanes that were released.
+// drop forgets lanes that were released, and lets others go on.
 func (c *consumer) drop(gone []*lane) {
 	c.lanesMu.Lock()
 	var left []*lane
@@ -244,6 +247,7 @@ func (c *consumer) drop(gone []*lane) {
 	c.lanes.Store(&left)
 	c.lanesMu.Unlock()
 	c.lanesChanged()
+	c.wakeLanes() // what was released has given back its bytes
 }
 
 func own(lanes []primitives.Lane) []*lane {
@@ -269,8 +273,7 @@ func (in intake) Revoke(ctx context.Context, revoked ...primitives.Lane) error {
 		l.mu.Unlock()
 	}
 	if c.former != nil {
-		c.former.flushNow(true)
-		defer c.former.flushNow(c.ended.Load())
+		c.queue.wake() // a batch with records of these lanes is due
 	}
 	patience := c.plan.start(time.Now())
 	if !c.await(ctx, lanes, patience.soft) {

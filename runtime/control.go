@@ -47,7 +47,8 @@ func (p routePool) Resize(n int) error {
 	return nil
 }
 
-// Pause makes a consumer start no further record, or go on. What runs finishes;
+// Pause makes a consumer start no further record, or go on. What runs
+// finishes and what was handled is written;
 // partitions and leases are kept. A source that can stop fetching does.
 func (e *Engine) Pause(processor string, on bool) error {
 	if err := e.running(); err != nil {
@@ -71,7 +72,15 @@ func (c *consumer) pause(on bool) {
 	if canStop && on {
 		p.Pause(held)
 	}
-	c.queue.pause(on)
+	c.queue.paused.Store(on)
+	if !on {
+		for _, l := range c.allLanes() {
+			l.mu.Lock()
+			l.schedule()
+			l.mu.Unlock()
+		}
+		c.queue.wake() // for a batch that is due
+	}
 	if canStop && !on {
 		p.Resume(held)
 	}

@@ -24,13 +24,15 @@ type former struct {
 
 	mu    sync.Mutex // lock order: former.mu, then lane.mu, then workQueue.mu
 	now   formed
-	flush bool // hand out what there is
+	flush bool      // the input has ended: hand out what there is
+	timer time.Time // when the next look at due is; zero when none is planned
 }
 
 // formed is one batch for the handler.
 type formed struct {
 	refs   []ref
 	recs   []primitives.Record
+	bad    []error // for each record why it could not be weighed, or nil
 	lanes  []*lane
 	weight int
 	due    time.Time // when its first record has waited long enough
@@ -49,11 +51,8 @@ func (f *former) collect(l *lane) {
 		at := seqs[0] & l.t.mask
 		if len(f.now.refs) == 0 {
 			// a deadline by the clock that timers use: the wall clock may be set back
-			wait := f.spec.Wait - time.Since(time.Unix(0, l.t.slots[at].pushed))
-			f.now.due = time.Now().Add(wait)
-			if wait > 0 {
-				f.c.timers.after(wait, f.c.queue.wake)
-			}
+			f.now.due = time.Now().Add(f.spec.Wait - time.Since(time.Unix(0, l.t.slots[at].pushed)))
+			f.plan()
 		}
 		if !l.forming {
 			l.forming = true
@@ -61,18 +60,46 @@ func (f *former) collect(l *lane) {
 			l.turns++
 			l.active++
 		}
+		raw := *rec
+		l.mu.Unlock() // the user's function may look at the flow's state
+		weight, err := f.weigh(&raw)
+		l.mu.Lock()
 		f.now.refs = append(f.now.refs, ref{l, seqs[0]})
-		f.now.recs = append(f.now.recs, *rec)
-		f.now.weight += f.weigh(rec)
+		f.now.recs = append(f.now.recs, raw)
+		f.now.bad = append(f.now.bad, err)
+		f.now.weight += weight
 	}
 	l.schedule()
 }
 
-func (f *former) weigh(r *primitives.Record) int {
-	if f.spec.Weigh == nil {
-		return 1
+// plan makes tasks look when the batch being formed is due. Full batches come
+// sooner than their time: one timer serves all of them. mu is held.
+func (f *former) plan() {
+	if time.Until(f.now.due) <= 0 || !f.timer.IsZero() && !f.timer.After(f.now.due) {
+		return
 	}
-	return f.spec.Weigh(r)
+	f.timer = f.now.due
+	f.c.timers.after(time.Until(f.now.due), func() {
+		f.mu.Lock()
+		if !f.timer.After(time.Now()) {
+			f.timer = time.Time{}
+			if len(f.now.refs) > 0 && time.Until(f.now.due) > 0 {
+				f.plan()
+			}
+		}
+		f.mu.Unlock()
+		f.c.queue.wake()
+	})
+}
+
+// weigh returns the weight of a record. A panic of the user's function is an error
+// of the record.
+func (f *former) weigh(r *primitives.Record) (weight int, err error) {
+	if f.spec.Weigh == nil {
+		return 1, nil
+	}
+	err = guard(func() error { weight = f.spec.Weigh(r); return nil })
+	return weight, err
 }
 
 func (f *former) full() bool { return f.now.weight >= f.spec.Size }
@@ -84,7 +111,7 @@ func (f *former) due() (formed, bool) {
 	if len(f.now.refs) == 0 {
 		return formed{}, false
 	}
-	if !f.full() && !f.flush && !f.c.draining.Load() && time.Until(f.now.due) > 0 {
+	if !f.hasTo() && (f.c.queue.paused.Load() || !f.full() && time.Until(f.now.due) > 0) {
 		return formed{}, false
 	}
 	b := f.now
@@ -97,11 +124,24 @@ func (f *former) due() (formed, bool) {
 	return b, true
 }
 
-// flushNow makes the batch being formed due, and all later ones until it is
-// called with false.
-func (f *former) flushNow(on bool) {
+// hasTo reports whether the batch being formed can wait no longer: nothing more
+// comes, or one of its lanes is given back. mu is held.
+func (f *former) hasTo() bool {
+	if f.flush || f.c.draining.Load() {
+		return true
+	}
+	for _, l := range f.now.lanes {
+		if l.halted.Load() {
+			return true
+		}
+	}
+	return false
+}
+
+// flushNow makes the batch being formed due, and all later ones.
+func (f *former) flushNow() {
 	f.mu.Lock()
-	f.flush = on
+	f.flush = true
 	f.mu.Unlock()
 	f.c.queue.wake()
 }
@@ -139,14 +179,16 @@ func (t *task) turnBatch(f formed) {
 		if r.lane.ctx.Err() != nil { // lost meanwhile
 			continue
 		}
-		if c.spec.Decode != nil {
-			if err := guard(func() error { return c.spec.Decode(f.recs[i]) }); err != nil {
-				if !c.giveUp(r, f.recs[i], int(f.recs[i].Attempt), err) && c.ending() {
-					c.finished(b)
-					return
-				}
-				continue
+		err := f.bad[i]
+		if err == nil && c.spec.Decode != nil {
+			err = guard(func() error { return c.spec.Decode(f.recs[i]) })
+		}
+		if err != nil {
+			if !c.giveUp(r, f.recs[i], int(f.recs[i].Attempt), err) && c.ending() {
+				c.finished(b)
+				return
 			}
+			continue
 		}
 		refs, recs = append(refs, r), append(recs, f.recs[i])
 	}
@@ -155,6 +197,13 @@ func (t *task) turnBatch(f formed) {
 		return
 	}
 	start := time.Now()
+	defer func() {
+		if t.calling {
+			t.failedBatch(refs, recs, errGoexit)
+			c.finished(b)
+			t.replace()
+		}
+	}()
 	err := t.call(b, recs)
 	c.stats.handler.observe(time.Since(start), 1)
 	if err != nil && !skips(err) {
@@ -187,12 +236,15 @@ func (t *task) call(b *batch, recs []primitives.Record) error {
 	c.stats.running.Add(1)
 	defer c.stats.running.Add(-1)
 	ctx := t.with(batchContext(c, b))
-	return guard(func() error {
+	t.calling = true
+	err := guard(func() error {
 		if c.plain {
 			return c.spec.Handle(ctx, recs, &b.out)
 		}
 		return t.deliver(ctx, b, recs)
 	})
+	t.calling = false
+	return err
 }
 
 // batchContext is that of the lane, where there is one: it ends when the lane is

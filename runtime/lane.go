@@ -123,10 +123,10 @@ func (l *lane) waitRoom(ctx context.Context) error {
 	armed := false
 	for {
 		switch {
-		case l.state == laneReleased:
-			return primitives.ErrReleased
-		case l.state == laneDraining || l.c.draining.Load():
+		case l.state == laneRunning && l.c.draining.Load():
 			return primitives.ErrDraining
+		case l.state != laneRunning: // also while it is being revoked: the other lanes go on
+			return primitives.ErrReleased
 		case ctx.Err() != nil:
 			return ctx.Err()
 		}
@@ -219,7 +219,7 @@ func (l *lane) runnable() bool {
 
 // startable is the number of records that a turn could take now. mu is held.
 func (l *lane) startable() int {
-	if l.state != laneRunning || l.blocked || l.c.stopped.Load() || l.c.draining.Load() {
+	if l.state != laneRunning || l.blocked || l.c.stopped.Load() || l.c.draining.Load() || l.c.queue.paused.Load() {
 		return 0
 	}
 	if l.c.spec.Order == ByPartition && (l.turns > 0 && !l.forming || l.pending.size() > maxPending) {

@@ -17,7 +17,7 @@ type workQueue struct {
 	lanes   int // waiting, over all topics
 	idle    atomic.Int32
 	kicks   atomic.Int64 // calls of wake
-	paused  bool
+	paused  atomic.Bool  // lanes start no record
 	closed  bool
 }
 
@@ -108,7 +108,7 @@ func (q *workQueue) pop() (*lane, *batch) {
 		q.batches = append(q.batches[:0], q.batches[1:]...)
 		return nil, b
 	}
-	if q.paused || q.lanes == 0 {
+	if q.lanes == 0 {
 		return nil, nil
 	}
 	t := q.topics[0]
@@ -126,14 +126,6 @@ func (q *workQueue) pop() (*lane, *batch) {
 
 func (q *workQueue) idleTasks() int { return int(q.idle.Load()) }
 
-// pause stops handing out lanes, or starts again.
-func (q *workQueue) pause(on bool) {
-	q.mu.Lock()
-	q.paused = on
-	q.mu.Unlock()
-	q.cond.Broadcast()
-}
-
 // wake makes all idle tasks look again, for instance whether they are retired.
 func (q *workQueue) wake() {
 	q.mu.Lock()
@@ -148,10 +140,4 @@ func (q *workQueue) close() {
 	q.closed = true
 	q.mu.Unlock()
 	q.cond.Broadcast()
-}
-
-func (q *workQueue) isPaused() bool {
-	q.mu.Lock()
-	defer q.mu.Unlock()
-	return q.paused
 }

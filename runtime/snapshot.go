@@ -114,7 +114,7 @@ func (c *consumer) snapshot(now time.Time) ProcessorSnapshot {
 		Name: c.spec.Name, Kind: "consumer", At: c.spec.At,
 		Replicas: c.pool.Replicas(), Tasks: c.pool.Replicas() * c.spec.ConcurrentTasks,
 		InFlight: c.stats.running.Load(), Throughput: c.stats.rate.perSecond(now),
-		Paused:   c.queue.isPaused(),
+		Paused:   c.queue.paused.Load(),
 		Messages: c.stats.counts(),
 		Errors: Errors{
 			Invalid: c.stats.invalid.Load(), Source: c.stats.sourceErrors.Load(), Sink: c.stats.sinkRetried.Load(),

@@ -19,8 +19,10 @@ type task struct {
 	seqs     []uint64
 	delivery Delivery
 	lent     *replicaContext // the context of the last call, when Setup makes one
-	at       int             // index of the record being handled, for the panic's report
+	base     int             // index in the turn of the records given to handle
+	at       int             // index among them of the one being handled, for the panic's report
 	mark     int             // outputs before it
+	calling  bool            // the handler has been called and has not come back
 }
 
 // work is what each task of a replica does.
@@ -75,16 +77,24 @@ func (t *task) turn(l *lane) {
 		return
 	}
 	v := l.view()
+	var b *batch
+	defer func() {
+		if t.calling {
+			t.ended(l, v, b, seqs)
+		}
+	}()
 	if c.spec.Streams {
 		l.end(seqs[t.turnStream(l, v, seqs):])
 		return
 	}
-	b := l.batch()
+	b = l.batch()
 	start := time.Now()
 	last := start
 	i := 0
 	for i < len(seqs) && !t.stopping(l) {
+		t.base = i
 		n, err := t.handle(l, v, b, seqs[i:min(i+c.pace.chunk(), len(seqs))])
+		t.calling = false
 		now := time.Now()
 		if n > 0 {
 			c.stats.handler.observe(now.Sub(last)/time.Duration(n), n)
@@ -110,6 +120,24 @@ func (t *task) turn(l *lane) {
 	l.end(seqs[i:])
 }
 
+// errGoexit is the error of a record whose handler has ended its goroutine.
+var errGoexit = errors.New("the handler ended its goroutine by runtime.Goexit, which t.FailNow and t.Fatal do as well")
+
+// ended is the end of a turn, while its goroutine ends in the middle of a handler.
+func (t *task) ended(l *lane, v view, b *batch, seqs []uint64) {
+	if b != nil {
+		b.out.Truncate(t.mark)
+		t.c.submit(b)
+	}
+	at := t.base + t.at
+	t.failed(ref{l, seqs[at]}, v, errGoexit)
+	l.end(seqs[at+1:])
+	t.replace()
+}
+
+// replace starts another task in the place of one whose goroutine ends.
+func (t *task) replace() { t.replica.tasks.Go(func() { t.c.work(t.replica) }) }
+
 // turnTime is how long a turn may take before the next lane gets one.
 const turnTime = time.Millisecond
 
@@ -117,7 +145,7 @@ const turnTime = time.Millisecond
 // between any two records, so it does without the lane's context: that one ends
 // only after the consumer drains or the lane is halted.
 func (t *task) stopping(l *lane) bool {
-	return t.retired.Load() || t.c.draining.Load() || t.c.stopped.Load() || l.halted.Load()
+	return t.retired.Load() || t.c.draining.Load() || t.c.stopped.Load() || l.halted.Load() || t.c.queue.paused.Load()
 }
 
 // batch returns what a turn should add its outputs to: what waits in the lane
@@ -137,7 +165,7 @@ func (l *lane) batch() *batch {
 // It stops at the first error, with the number of records before it.
 func (t *task) handle(l *lane, v view, b *batch, seqs []uint64) (n int, err error) {
 	c := t.c
-	t.at, t.mark = 0, len(b.out.Records)
+	t.at, t.mark, t.calling = 0, len(b.out.Records), true
 	defer func() {
 		if p := recover(); p != nil {
 			b.out.Truncate(t.mark)
@@ -183,7 +211,10 @@ func (t *task) deliver(ctx context.Context, b *batch, recs []primitives.Record) 
 	t.delivery = Delivery{Processor: c.spec.Name, Records: recs, Outputs: &b.out}
 	err := c.chain(ctx, &t.delivery)
 	if c.spec.Timeout > 0 && context.Cause(ctx) == ErrHandlerTimeout && !errors.Is(err, ErrHandlerTimeout) {
-		// also when the handler took no notice of the limit and returned nil
+		// also when the handler took no notice of the limit and returned nil or Skip
+		if errors.Is(err, primitives.ErrSkip) {
+			err = nil
+		}
 		err = errors.Join(ErrHandlerTimeout, err)
 	}
 	return err
@@ -203,12 +234,19 @@ func (t *task) turnStream(l *lane, v view, seqs []uint64) int {
 			if l.ctx.Err() != nil { // given up meanwhile: it is not ours to write
 				return context.Cause(l.ctx)
 			}
+			began := time.Now()
 			err := c.writeAndWait(c.writer, b.out.Records)
+			c.stats.sinkWrite.observe(time.Since(began), 1)
+			if err == nil {
+				c.stats.outputs.Add(int64(len(b.out.Records)))
+			}
 			b.out.Reset()
 			return err
 		}
 		start := time.Now()
+		t.base = i
 		_, err := t.handle(l, v, b, seqs[i:i+1])
+		t.calling = false
 		if err == nil && len(b.out.Records) > 0 {
 			err = b.out.Flush()
 		}

@@ -27,10 +27,10 @@ func (c *consumer) watch() {
 
 // findStalls reports each lane that has not resolved its first record for
 // StallAfter: once, with the stacks of all goroutines, and again only after it
-// has moved in between.
+// has moved in between. Commits that do not get through for as long are one more.
 func (c *consumer) findStalls(now time.Time) {
-	stalled := 0
-	if c.queue.isPaused() {
+	stalled := c.findStuckCommit(now)
+	if c.queue.paused.Load() {
 		for _, l := range c.allLanes() { // waiting is what they should do
 			l.mu.Lock()
 			l.progress = now.UnixNano()
@@ -57,6 +57,28 @@ func (c *consumer) findStalls(now time.Time) {
 		}
 	}
 	c.stalled.Store(int32(stalled))
+}
+
+// findStuckCommit returns 1 if no commit has got through for StallAfter although
+// there is something to commit, else 0. It reports it once.
+func (c *consumer) findStuckCommit(now time.Time) int {
+	since := c.unconfirmed.Load()
+	if since == 0 || now.UnixNano()-since < int64(c.spec.StallAfter) {
+		c.commitStuck = false
+		return 0
+	}
+	if !c.commitStuck {
+		c.commitStuck = true
+		c.stats.stalls.Add(1)
+		c.log.Error("commits do not get through", "source", c.spec.Source.Name, "since", time.Duration(now.UnixNano()-since))
+		for _, l := range c.allLanes() {
+			l.mu.Lock()
+			offset, committed := l.t.committable(), l.committed
+			l.mu.Unlock()
+			c.log.Error("not committed", "partition", l.part.String(), "offset", offset, "committed", committed)
+		}
+	}
+	return 1
 }
 
 // askBacklog updates the backlog, which stays unknown when the source cannot tell.
