@@ -90,7 +90,8 @@ func AutoscaleFrequency(d time.Duration) ProcessorOption {
 
 // Setup adds a function that runs once in each replica before its first record or
 // request. Handlers of the replica see the values of the context that it returns;
-// nil leaves it as it was. An error stops the flow at its start.
+// nil leaves it as it was. The context that it gets ends when the flow does, also
+// while Setup runs. An error stops the flow at its start.
 func Setup(fn func(context.Context) (context.Context, error)) ProcessorOption {
 	return processorOption(func(s *settings) { s.spec.setup = append(s.spec.setup, fn) })
 }
@@ -201,7 +202,8 @@ func SkipInvalid() ConsumerOption {
 
 // CommitEvery says when progress is committed: after that time, or after that many
 // records of one partition, whichever comes first. Zero switches one of them off;
-// both must not be. Default 1 s, no number.
+// both must not be. Default 1 s, no number. What a queue has lent for a time is
+// committed within a third of that time, whatever is given here.
 func CommitEvery(d time.Duration, records int) ConsumerOption {
 	return consumerOption(func(s *settings) {
 		s.spec.commit = runtime.CommitPolicy{Every: d, Records: records}
@@ -227,8 +229,9 @@ func BatchWeight(weigh func(Raw) int) ConsumerOption {
 	})
 }
 
-// StallAfter is how long a partition may hold records without any progress before
-// it is reported: by a log line with all stacks, a metric, and as not ready.
+// StallAfter is how long a partition may hold records without any progress, or
+// commits may not get through, before that is reported: by a log line, for a
+// partition with all stacks, a metric, and as not ready.
 // Default 5 min.
 func StallAfter(d time.Duration) ConsumerOption {
 	return consumerOption(func(s *settings) { s.spec.stallAfter = d; s.set("stall_after") })

@@ -9,7 +9,8 @@
 //
 // It never knows a vendor's system, never decodes or encodes a value itself, never
 // drops a record without being told to, never runs a handler again because a sink
-// is slow, and holds no mutex while user code, a reader or a writer runs.
+// is slow, and holds no mutex while user code, a reader or a writer runs; only
+// former.mu, while the user's function weighs a record.
 //
 // # Words
 //
@@ -21,8 +22,8 @@
 // # Goroutines and their owners
 //
 //   - consumer.read runs the Reader; drain waits for it
-//   - committer.run, consumer.watch, consumer.keepLeases: the consumer's helpers;
-//     close waits for them
+//   - committer.run, consumer.watch, consumer.keepLeases, and consumer.finishAlone
+//     when a drain finds no replica: the consumer's helpers; close waits for them
 //   - a replica's tasks, and one goroutine that waits for them and calls Teardown:
 //     the pool; stop waits for them
 //   - functions after a delay (retries, batches that are due): timers; stop waits
