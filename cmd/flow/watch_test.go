@@ -43,14 +43,14 @@ func TestScope(t *testing.T) {
 		"/beside/beside.go":         true,
 		"/cache/pinned/pinned.go":   false,
 		"/cache/other/other.go":     false,
-		"/src/.env":                true,
-		"/src/main.go":             false,
+		"/src/.env":                 true,
+		"/src/main.go":              false,
 	} {
 		if got := s.matters(file); got != want {
 			t.Errorf("%s matters: %v, want %v", file, got, want)
 		}
 	}
-	want := []string{"/beside", "/shop", "/shop/pages", "/shop/pages/in", "/shop/price", "/work"}
+	want := []string{"/beside", "/shop", "/shop/pages", "/shop/pages/in", "/shop/price", "/src"}
 	if diff := cmp.Diff(want, s.folders()); diff != "" {
 		t.Errorf("folders (-want +got):\n%s", diff)
 	}
