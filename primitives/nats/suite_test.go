@@ -27,7 +27,7 @@ func TestSuiteEmbedded(t *testing.T) {
 			}
 		},
 		Features:  features,
-		MaxBuffer: 32 << 20,
+		MaxBuffer: 8 << 20,
 		Unreachable: func(t testing.TB) primitivetest.Ends {
 			file := filepath.Join(t.TempDir(), "file")
 			if err := os.WriteFile(file, nil, 0o600); err != nil {
@@ -37,7 +37,7 @@ func TestSuiteEmbedded(t *testing.T) {
 			return primitivetest.Ends{Source: s, Sink: s}
 		},
 	}
-	config.Features.MaxValue = 2 << 20 // TestMaxPayload goes to the limit
+	config.Features.MaxValue = 1 << 20 // TestMaxPayload goes to the limit
 	primitivetest.Run(t, config)
 }
 
