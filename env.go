@@ -124,3 +124,14 @@ func distance(a, b string) int {
 	}
 	return row[len(b)]
 }
+
+// flowVariable returns the variable of the flow itself that would be mistaken for
+// one of a processor with that name, or "".
+func flowVariable(processor string) string {
+	for _, own := range []string{"FLOW_DRAIN_TIMEOUT", "FLOW_LOG_LEVEL"} {
+		if strings.HasPrefix(own, envPrefix(processor)) {
+			return own
+		}
+	}
+	return ""
+}

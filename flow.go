@@ -210,6 +210,8 @@ func (f *Flow) config() (runtime.Config, error) {
 		found := append([]error(nil), p.errs...)
 		if strings.TrimSpace(p.name()) == "" {
 			found = append(found, errors.New("the name is empty"))
+		} else if own := flowVariable(p.name()); own != "" {
+			found = append(found, fmt.Errorf("the name is taken: the flow's own variable %s begins like those of this processor", own))
 		} else if other := seen[envPrefix(p.name())]; other != nil {
 			if other.name() == p.name() {
 				found = append(found, fmt.Errorf("the name is already used by the %s at %s", other.kind, other.at))

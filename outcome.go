@@ -32,7 +32,7 @@ var ErrLost = primitives.ErrLost
 // the dead letters now, or follows the processor's failure option. Permanent(nil) is nil.
 func Permanent(err error) error { return primitives.Permanent(err) }
 
-// RetryAfter asks for another attempt after d. With the Retry option it counts as
+// RetryAfter asks for another attempt after d, at least 10 ms. With the Retry option it counts as
 // one of the attempts; without it, a record may be tried again without limit.
 func RetryAfter(d time.Duration, err error) error { return primitives.RetryAfter(d, err) }
 

@@ -267,3 +267,11 @@ func TestEnvironmentMistakes(t *testing.T) {
 		}
 	}
 }
+
+func TestNameThatIsTaken(t *testing.T) {
+	app := flow.New("shop")
+	flow.Consumer(app, "log", invoices, archive, pass[invoice])
+	if err := app.Validate(); err == nil || !strings.Contains(err.Error(), "the flow's own variable FLOW_LOG_LEVEL") {
+		t.Errorf("error %v", err)
+	}
+}

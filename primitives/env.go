@@ -77,9 +77,12 @@ func Share[R io.Closer](s *Shared, key string, open func() (R, error)) (value R,
 	s.mu.Unlock()
 
 	if !found {
-		v, err := open()
-		e.value, e.err = v, err
-		close(e.ready)
+		e.err = errors.New("what is shared could not be opened") // should open panic
+		func() {
+			defer close(e.ready)
+			v, err := open()
+			e.value, e.err = v, err
+		}()
 	}
 	<-e.ready
 	if e.err != nil {

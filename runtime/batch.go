@@ -29,6 +29,7 @@ type batch struct {
 	from    []int32       // for each output the index of its input
 	formed  []*lane       // lanes whose turn ends with this batch; for batches that the handler got as one
 	written int           // failed writes so far
+	skipped int           // inputs that the handler skipped
 	err     error         // of the last
 	gen     atomic.Uint64 // counts the uses of this object, so that a late done is seen
 	counted bool          // its lane counts it as active
@@ -67,6 +68,7 @@ func (b *batch) recycle() {
 	clear(b.in)
 	clear(b.formed)
 	b.in, b.from, b.formed = b.in[:0], b.from[:0], b.formed[:0]
+	b.skipped = 0
 	b.written, b.err, b.counted, b.flushed = 0, nil, false, false
 	b.c.batches.Put(b)
 }
@@ -153,10 +155,18 @@ func (c *consumer) wrote(b *batch, err error) {
 
 // resolved ends a batch whose outputs are durable.
 func (c *consumer) resolved(b *batch) {
-	c.succeeded(len(b.in))
+	c.count(b, len(b.in))
 	c.stats.outputs.Add(int64(len(b.out.Records)))
 	b.settle()
 	c.finished(b)
+}
+
+// count counts n inputs of a batch as done, with those that the handler skipped.
+func (c *consumer) count(b *batch, n int) {
+	c.stats.ok.Add(int64(n - b.skipped))
+	c.stats.skipped.Add(int64(b.skipped))
+	c.stats.rate.add(time.Now(), n)
+	b.skipped = 0
 }
 
 // settle resolves all inputs.
@@ -273,17 +283,19 @@ func (c *consumer) reduce(b *batch, refused []error) (first error) {
 		}
 	}
 	var in []ref
+	done := 0
 	index := make([]int32, len(b.in)) // of the inputs that stay
 	for i, r := range b.in {
 		switch {
 		case !failed[i]:
 			r.lane.resolveNow(r)
-			c.succeeded(1)
+			done++
 		case lost[i] == nil:
 			index[i] = int32(len(in))
 			in = append(in, r)
 		}
 	}
+	c.count(b, done)
 	left := 0
 	for k, err := range refused {
 		if err == nil || lost[b.from[k]] != nil {
@@ -324,7 +336,7 @@ func (c *consumer) reduceFormed(b *batch, refused []error) (reason error) {
 	b.out.Truncate(left)
 	b.from = b.from[:left]
 	if reason == nil {
-		c.succeeded(len(b.in))
+		c.count(b, len(b.in))
 		b.settle()
 	}
 	return reason

@@ -97,10 +97,14 @@ func (c *consumer) retries(attempt int, err error) bool {
 
 func (c *consumer) retryDelay(attempt int, err error) time.Duration {
 	if d, asked := primitives.RetryDelay(err); asked {
-		return d
+		return max(d, shortestRetry)
 	}
 	return c.spec.Retry.Backoff.Delay(attempt)
 }
+
+// shortestRetry is the least that RetryAfter can ask for: nothing is tried again
+// without a pause.
+const shortestRetry = 10 * time.Millisecond
 
 // giveUp is the end of a record that cannot be handled: the dead letters, an
 // explicit skip, or the stop of the flow. It reports whether the record is resolved.

@@ -213,7 +213,7 @@ func (t *task) turnBatch(f formed) {
 		return
 	}
 	if err != nil {
-		c.stats.skipped.Add(int64(len(refs)))
+		b.skipped = len(refs)
 		b.out.Truncate(0)
 	}
 	b.in = append(b.in, refs...)
@@ -287,8 +287,9 @@ func (t *task) failedBatch(refs []ref, recs []primitives.Record, err error) {
 		if reasons[i] == nil || errors.Is(reasons[i], primitives.ErrSkip) {
 			if reasons[i] != nil {
 				c.stats.skipped.Add(1)
+			} else {
+				c.succeeded(1)
 			}
-			c.succeeded(1)
 			r.lane.resolveNow(r)
 			continue
 		}

@@ -189,7 +189,7 @@ func (t *task) handle(l *lane, v view, b *batch, seqs []uint64) (n int, err erro
 			if !errors.Is(err, primitives.ErrSkip) {
 				return k, err
 			}
-			c.stats.skipped.Add(1)
+			b.skipped++
 		}
 		b.add(ref{l, seq}, t.mark)
 		if k+1 < len(seqs) && t.stopping(l) {
@@ -251,9 +251,11 @@ func (t *task) turnStream(l *lane, v view, seqs []uint64) int {
 			err = b.out.Flush()
 		}
 		c.stats.handler.observe(time.Since(start), 1)
+		if err == nil {
+			c.count(b, 1)
+		}
 		b.recycle()
 		if err == nil {
-			c.succeeded(1)
 			l.resolveNow(ref{l, seq})
 		} else if !t.failed(ref{l, seq}, v, err) {
 			return i + 1
