@@ -30,19 +30,19 @@ var pairs = []pair{
 		name:    "post",
 		request: post("/orders", orderJSON),
 		flow:    flowServer(func(app *flow.Flow) { flow.Endpoint(app, "POST /orders", price) }),
-		chi:     chiServer(http.MethodPost, "/orders", pricePlain),
+		chi:     chiServer(http.MethodPost, "/orders", ready(pricePlain)),
 	},
 	{
 		name:    "get",
 		request: "GET /orders/o-1042?limit=20 HTTP/1.1\r\nHost: localhost\r\n\r\n",
 		flow:    flowServer(func(app *flow.Flow) { flow.Endpoint(app, "GET /orders/{id}", find) }),
-		chi:     chiServer(http.MethodGet, "/orders/{id}", findPlain),
+		chi:     chiServer(http.MethodGet, "/orders/{id}", ready(findPlain)),
 	},
 	{
 		name:    "collect",
 		request: post("/orders", orderJSON),
 		flow:    flowServer(func(app *flow.Flow) { flow.Collector(app, "POST /orders", totals(), price) }),
-		chi:     chiServer(http.MethodPost, "/orders", collectPlain()),
+		chi:     chiServer(http.MethodPost, "/orders", collectPlain),
 	},
 }
 
@@ -133,10 +133,10 @@ func findPlain(w http.ResponseWriter, r *http.Request) {
 }
 
 // collectPlain answers when the writer has confirmed.
-func collectPlain() http.HandlerFunc {
+func collectPlain() (http.HandlerFunc, error) {
 	writer, err := totals().OpenSink(context.Background(), &primitives.Env{Logger: slog.Default(), Shared: &primitives.Shared{}})
 	if err != nil {
-		panic(err)
+		return nil, err
 	}
 	return func(w http.ResponseWriter, r *http.Request) {
 		var o order
@@ -162,7 +162,7 @@ func collectPlain() http.HandlerFunc {
 		}
 		w.Header().Set("Content-Type", "application/json")
 		w.Write([]byte(`{"success": true}`))
-	}
+	}, nil
 }
 
 // flowServer runs a flow with its default options.
@@ -188,10 +188,19 @@ func flowServer(register func(*flow.Flow)) func() (string, func() error, error) 
 	}
 }
 
+// ready is a handler that has nothing to open.
+func ready(h http.HandlerFunc) func() (http.HandlerFunc, error) {
+	return func() (http.HandlerFunc, error) { return h, nil }
+}
+
 // chiServer serves one handler on an http.Server with the timeouts that one sets
 // by hand, or none when -bare is given.
-func chiServer(method, path string, h http.HandlerFunc) func() (string, func() error, error) {
+func chiServer(method, path string, open func() (http.HandlerFunc, error)) func() (string, func() error, error) {
 	return func() (string, func() error, error) {
+		h, err := open()
+		if err != nil {
+			return "", nil, err
+		}
 		l, err := net.Listen("tcp", "127.0.0.1:0")
 		if err != nil {
 			return "", nil, err
