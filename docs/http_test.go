@@ -35,9 +35,9 @@ func TestStatuses(t *testing.T) {
 			case "teapot":
 				return o, flow.HTTPError(http.StatusTeapot, "short and stout")
 			case "secret":
-				return o, errors.New("password is 1234")
+				return o, errors.New("password is hunter2")
 			case "panic":
-				panic("password is 1234")
+				panic("password is hunter2")
 			case "skip":
 				return o, flow.Skip
 			}
@@ -103,7 +103,7 @@ func TestStatuses(t *testing.T) {
 			if tt.status == 405 && !strings.Contains(w.Header().Get("Allow"), "POST") {
 				t.Errorf("Allow is %q", w.Header().Get("Allow"))
 			}
-			if strings.Contains(w.Body.String(), "1234") || strings.Contains(w.Body.String(), "disk") {
+			if strings.Contains(w.Body.String(), "hunter2") || strings.Contains(w.Body.String(), "disk") {
 				t.Errorf("the answer tells what is none of the client's business: %s", w.Body)
 			}
 			if instance := strings.Contains(w.Body.String(), `"instance"`); instance != (tt.status >= 500) {
