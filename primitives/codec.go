@@ -67,6 +67,14 @@ func DecoderOf[T any](c Codec[T]) (Decoder[T], error) {
 	if err != nil {
 		return nil, err
 	}
+	if k, ok := c.(CodecChecker); ok {
+		if err := k.CheckDecode(); err != nil {
+			return nil, err
+		}
+	}
+	if r, ok := c.(RecordCodec[T]); ok {
+		return recordDecoder(r), nil
+	}
 	return func(recs []Record) (T, error) { return c.Decode(recs[0].Value) }, nil
 }
 
@@ -89,6 +97,14 @@ func EncoderOf[T any](c Codec[T], key func(T) string) (Encoder[T], error) {
 	c, err := usable(c)
 	if err != nil {
 		return nil, err
+	}
+	if k, ok := c.(CodecChecker); ok {
+		if err := k.CheckEncode(); err != nil {
+			return nil, err
+		}
+	}
+	if r, ok := c.(RecordCodec[T]); ok {
+		return recordCodecEncoder(r, key), nil
 	}
 	return func(v T, out *Outputs) error {
 		value, err := c.Append(out.Buffer(), v)
