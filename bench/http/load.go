@@ -2,7 +2,6 @@ package main
 
 import (
 	"bytes"
-	"cmp"
 	"errors"
 	"fmt"
 	"net"
@@ -24,6 +23,7 @@ type sample struct {
 	requests int
 	rate     float64 // requests per second
 	p50, p99 time.Duration
+	cpu      time.Duration // of the server, per request
 }
 
 // run sends request over and over. Anything but a 200 is an error.
@@ -114,18 +114,4 @@ func readAnswer(conn net.Conn, buf []byte) error {
 			return fmt.Errorf("answer of %d bytes, want %d", n, want)
 		}
 	}
-}
-
-func median[T cmp.Ordered](values []T) T {
-	values = slices.Clone(values)
-	slices.Sort(values)
-	return values[len(values)/2]
-}
-
-func each[T any](samples []sample, f func(sample) T) []T {
-	out := make([]T, len(samples))
-	for i, s := range samples {
-		out[i] = f(s)
-	}
-	return out
 }
