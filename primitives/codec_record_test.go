@@ -44,8 +44,8 @@ func (c labelledCodec) StartCodec(context.Context) error { return c.startErr }
 
 var (
 	_ RecordCodec[labelled] = labelledCodec{}
-	_ CodecChecker        = labelledCodec{}
-	_ CodecStarter        = labelledCodec{}
+	_ CodecChecker          = labelledCodec{}
+	_ CodecStarter          = labelledCodec{}
 )
 
 func TestRecordCodecGetsTheWholeRecord(t *testing.T) {
