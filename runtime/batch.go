@@ -32,8 +32,9 @@ type batch struct {
 	skipped int           // inputs that the handler skipped
 	err     error         // of the last
 	gen     atomic.Uint64 // counts the uses of this object, so that a late done is seen
-	counted bool          // its lane counts it as active
+	counted *lane         // which counts it as active
 	flushed bool          // part of its outputs is durable already
+	shared  bool          // another batch refers to its memory, which is not used again
 	started time.Time
 }
 
@@ -63,43 +64,75 @@ func (c *consumer) newBatch() *batch {
 // recycle empties a batch that nobody refers to any longer.
 func (b *batch) recycle() {
 	b.gen.Add(1)
+	if b.shared {
+		return
+	}
 	b.out.Reset()
 	b.out.Flush = nil
 	clear(b.in)
 	clear(b.formed)
 	b.in, b.from, b.formed = b.in[:0], b.from[:0], b.formed[:0]
 	b.skipped = 0
-	b.written, b.err, b.counted, b.flushed = 0, nil, false, false
+	b.written, b.err, b.counted, b.flushed = 0, nil, nil, false
 	b.c.batches.Put(b)
 }
 
 // submit hands a filled batch over. Where the lane keeps its outputs in order
 // and one batch is being written, it waits in the lane.
 func (c *consumer) submit(b *batch) {
+	if b = c.place(b); b != nil {
+		c.write(b)
+	}
+}
+
+// place is submit without writing: it returns the batch that is to be written, if
+// there is one.
+func (c *consumer) place(b *batch) *batch {
 	if len(b.in) == 0 {
+		if l := b.counted; l != nil { // all of it was handed over before
+			l.mu.Lock()
+			l.finish()
+			l.mu.Unlock()
+		}
 		b.recycle()
-		return
+		return nil
 	}
 	if len(b.formed) > 0 {
-		c.write(b)
-		return
+		return b
 	}
 	l := b.in[0].lane
 	l.mu.Lock()
-	if !b.counted {
-		b.counted = true
+	defer l.mu.Unlock()
+	if b.counted == nil {
+		b.counted = l
 		l.active++
 	}
-	if c.spec.Order == ByPartition {
-		if l.writing != nil {
-			l.pending = b
-			l.mu.Unlock()
-			return
-		}
-		l.writing = b
+	if c.spec.Order != ByPartition {
+		return b
 	}
-	l.mu.Unlock()
-	c.write(b)
+	if l.pending != nil { // handed over before the end of the turn that b is of
+		l.pending.join(b)
+		l.active--
+		b, l.pending = l.pending, nil
+	}
+	if l.writing != nil {
+		l.pending = b
+		return nil
+	}
+	l.writing = b
+	return b
+}
+
+// join appends what another batch of the same lane has, which comes after it.
+func (b *batch) join(next *batch) {
+	for _, i := range next.from {
+		b.from = append(b.from, i+int32(len(b.in)))
+	}
+	b.in = append(b.in, next.in...)
+	for _, r := range next.out.Records {
+		b.out.Add(r)
+	}
+	b.skipped += next.skipped
 }
 
 // write gives a batch to the writer, outside of all locks.

@@ -31,6 +31,7 @@ type consumer struct {
 	pool      *pool
 	former    *former // nil unless the handler gets batches
 	committer *committer
+	overseer  *overseer
 	pace      *pace
 	timers    timers
 	budget    budget
@@ -100,6 +101,7 @@ func newConsumer(flow string, spec *Consumer, log *slog.Logger, drain time.Durat
 	}
 	c.pool = newPool(spec.Processor, c.work, c.queue.wake)
 	c.committer = newCommitter(c)
+	c.overseer = newOverseer(c)
 	return c
 }
 
@@ -133,6 +135,7 @@ func (c *consumer) start(ctx context.Context) error {
 		c.helpers.Go(c.keepLeases)
 	}
 	c.helpers.Go(c.watch)
+	c.helpers.Go(func() { c.overseer.run(c.writeCtx) })
 	go c.read()
 	return nil
 }

@@ -266,6 +266,27 @@ func (l *lane) end(rest []uint64) {
 	l.mu.Unlock()
 }
 
+// giveBack makes records that were taken, and not handled, ready for other tasks.
+func (l *lane) giveBack(seqs []uint64) {
+	l.mu.Lock()
+	if l.state != laneReleased {
+		l.t.untake(seqs)
+	}
+	l.schedule()
+	l.mu.Unlock()
+}
+
+// takePending takes the outputs that wait for a task to write them, if there are any.
+func (l *lane) takePending() *batch {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	if l.pending == nil || l.writing != nil || l.state == laneReleased {
+		return nil
+	}
+	l.writing, l.pending = l.pending, nil
+	return l.writing
+}
+
 // finish counts down what is under way. mu is held.
 func (l *lane) finish() {
 	l.active--

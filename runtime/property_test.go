@@ -142,6 +142,9 @@ func (w *world) handle(ctx context.Context, recs []primitives.Record, out *primi
 	delay := time.Duration(w.rnd.IntN(5)) * time.Millisecond
 	if w.fast {
 		delay = 0
+		if w.rnd.IntN(50) == 0 { // long enough to be relieved of the rest of its turn
+			delay = time.Duration(5+w.rnd.IntN(40)) * time.Millisecond
+		}
 	}
 	w.mu.Unlock()
 	defer func() {

@@ -23,11 +23,14 @@ type task struct {
 	at       int             // index among them of the one being handled, for the panic's report
 	mark     int             // outputs before it
 	calling  bool            // the handler has been called and has not come back
+	open     open            // what others may take over of the turn
 }
 
 // work is what each task of a replica does.
 func (c *consumer) work(r *replica) {
 	t := &task{c: c, replica: r, retired: &r.retired}
+	c.overseer.add(t)
+	defer c.overseer.remove(t)
 	if c.spec.Batch.Size > 0 {
 		t.loopBatches()
 		return
@@ -88,10 +91,12 @@ func (t *task) turn(l *lane) {
 		return
 	}
 	b = l.batch()
+	t.open.begin(l, seqs, 0, b)
+	c.overseer.turnBegins()
 	start := time.Now()
 	last := start
-	i := 0
-	for i < len(seqs) && !t.stopping(l) {
+	i, tail := 0, len(seqs)
+	for i < len(seqs) && !t.stopping(l, i) {
 		t.base = i
 		n, err := t.handle(l, v, b, seqs[i:min(i+c.pace.chunk(), len(seqs))])
 		t.calling = false
@@ -104,9 +109,11 @@ func (t *task) turn(l *lane) {
 			seq := seqs[i]
 			i++
 			c.stats.handler.observe(now.Sub(last), 1)
+			tail = t.open.end(b)
 			c.submit(b)
 			goOn := t.failed(ref{l, seq}, v, err)
 			b = l.batch() // what was submitted may still wait: nothing may overtake it
+			t.open.begin(l, seqs, i, b)
 			if !goOn {
 				break
 			}
@@ -116,8 +123,9 @@ func (t *task) turn(l *lane) {
 		}
 	}
 	c.pace.learn(i, last.Sub(start))
+	tail = t.open.end(b)
 	c.submit(b)
-	l.end(seqs[i:])
+	l.end(seqs[i:tail])
 }
 
 // errGoexit is the error of a record whose handler has ended its goroutine.
@@ -125,13 +133,14 @@ var errGoexit = errors.New("the handler ended its goroutine by runtime.Goexit, w
 
 // ended is the end of a turn, while its goroutine ends in the middle of a handler.
 func (t *task) ended(l *lane, v view, b *batch, seqs []uint64) {
+	at, tail := t.base+t.at, len(seqs)
 	if b != nil {
 		b.out.Truncate(t.mark)
+		tail = t.open.end(b)
 		t.c.submit(b)
 	}
-	at := t.base + t.at
 	t.failed(ref{l, seqs[at]}, v, errGoexit)
-	l.end(seqs[at+1:])
+	l.end(seqs[at+1 : tail])
 	t.replace()
 }
 
@@ -141,11 +150,11 @@ func (t *task) replace() { t.replica.tasks.Go(func() { t.c.work(t.replica) }) }
 // turnTime is how long a turn may take before the next lane gets one.
 const turnTime = time.Millisecond
 
-// stopping reports whether no further record should be started. It is asked
+// stopping reports whether record i of the turn should not be started. It is asked
 // between any two records, so it does without the lane's context: that one ends
 // only after the consumer drains or the lane is halted.
-func (t *task) stopping(l *lane) bool {
-	return t.retired.Load() || t.c.draining.Load() || t.c.stopped.Load() || l.halted.Load() || t.c.queue.paused.Load()
+func (t *task) stopping(l *lane, i int) bool {
+	return i >= int(t.open.limit.Load()) || t.retired.Load() || t.c.draining.Load() || t.c.stopped.Load() || l.halted.Load() || t.c.queue.paused.Load()
 }
 
 // batch returns what a turn should add its outputs to: what waits in the lane
@@ -192,7 +201,8 @@ func (t *task) handle(l *lane, v view, b *batch, seqs []uint64) (n int, err erro
 			b.skipped++
 		}
 		b.add(ref{l, seq}, t.mark)
-		if k+1 < len(seqs) && t.stopping(l) {
+		t.open.did(b, t.base+k+1)
+		if k+1 < len(seqs) && t.stopping(l, t.base+k+1) {
 			return k + 1, nil
 		}
 	}
@@ -226,7 +236,7 @@ func (t *task) deliver(ctx context.Context, b *batch, recs []primitives.Record) 
 func (t *task) turnStream(l *lane, v view, seqs []uint64) int {
 	c := t.c
 	for i, seq := range seqs {
-		if t.stopping(l) {
+		if t.stopping(l, -1) {
 			return i
 		}
 		b := c.newBatch()

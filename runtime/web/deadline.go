@@ -12,10 +12,11 @@ type deadlineContext struct {
 	context.Context // the request's
 	deadline        time.Time
 
-	mu     sync.Mutex
-	inner  context.Context // nil until it is needed
-	cancel context.CancelFunc
-	over   bool
+	mu      sync.Mutex
+	inner   context.Context // nil until it is needed
+	cancel  context.CancelFunc
+	watched bool // the request's context ends when its client has gone
+	over    bool
 }
 
 func withTimeout(ctx context.Context, d time.Duration) *deadlineContext {
@@ -34,6 +35,7 @@ func (c *deadlineContext) Done() <-chan struct{} { return c.arm().Done() }
 
 // Err is nil until the deadline, the end of the request, or its cancellation.
 func (c *deadlineContext) Err() error {
+	c.watch()
 	if inner := c.armed(); inner != nil {
 		return inner.Err()
 	}
@@ -52,6 +54,16 @@ func (c *deadlineContext) Value(key any) any {
 	return c.Context.Value(key)
 }
 
+// watch has the client's going noticed from now on.
+func (c *deadlineContext) watch() {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	if !c.watched {
+		c.watched = true
+		watch(c.Context)
+	}
+}
+
 func (c *deadlineContext) armed() context.Context {
 	c.mu.Lock()
 	defer c.mu.Unlock()
@@ -59,6 +71,7 @@ func (c *deadlineContext) armed() context.Context {
 }
 
 func (c *deadlineContext) arm() context.Context {
+	c.watch()
 	c.mu.Lock()
 	defer c.mu.Unlock()
 	if c.inner == nil {

@@ -38,6 +38,10 @@ type Route struct {
 	Observe func(status int, took time.Duration)
 
 	raw http.Handler // in place of Handler, see Server.Handle
+
+	// discreet is set when nobody waits for the context of the *http.Request, only
+	// for ctx, which has the client's going noticed when it is needed.
+	discreet bool
 }
 
 // DefaultTimeout is how long a request may take when its route does not say.
@@ -56,7 +60,7 @@ func Endpoint[In, Out any](pattern string, fn func(context.Context, In) (Out, er
 	if err := errors.Join(errIn, errOut, notNil(p, fn == nil)); err != nil {
 		return nil, err
 	}
-	rt := &Route{Pattern: p}
+	rt := &Route{Pattern: p, discreet: true}
 	rt.Handler = func(ctx context.Context, w http.ResponseWriter, r *http.Request) (int, error) {
 		v, err := in.Bind(r, rt.BodyLimit)
 		if err != nil {
@@ -82,7 +86,7 @@ func Collector[In any](pattern string, fn func(context.Context, In) error) (*Rou
 	if err := errors.Join(err, notNil(p, fn == nil)); err != nil {
 		return nil, err
 	}
-	rt := &Route{Pattern: p}
+	rt := &Route{Pattern: p, discreet: true}
 	rt.Handler = func(ctx context.Context, w http.ResponseWriter, r *http.Request) (int, error) {
 		v, err := in.Bind(r, rt.BodyLimit)
 		if err != nil {

@@ -109,6 +109,7 @@ func (s *Server) wrap(middleware []func(http.Handler) http.Handler) http.Handler
 			h.ServeHTTP(w, r)
 			return
 		}
+		watch(r.Context())
 		t := &tracker{ResponseWriter: w}
 		if err := s.guard(func() { h.ServeHTTP(t, r) }); err != nil {
 			if t.status != 0 {
@@ -140,6 +141,9 @@ func (s *Server) attempt(rt *Route, w http.ResponseWriter, r *http.Request) (sta
 		}
 	}()
 	ctx := r.Context()
+	if !rt.discreet || rt.Timeout < 0 {
+		watch(ctx)
+	}
 	switch {
 	case rt.Timeout < 0:
 		streaming(w)

@@ -94,14 +94,14 @@ type Server struct {
 	routes   []*Route
 	listener net.Listener
 	conns    int
-	silent   map[net.Conn]struct{} // that no request has come on so far
+	silent   map[*conn]struct{} // that no request has come on so far
 	empty    chan struct{}         // closed when draining and conns is 0
 }
 
 // NewServer returns a Server without routes. It does no I/O.
 func NewServer(config Config) *Server {
 	config = config.withDefaults()
-	s := &Server{config: config, log: config.Logger, mux: chi.NewMux(), empty: make(chan struct{}), silent: map[net.Conn]struct{}{}}
+	s := &Server{config: config, log: config.Logger, mux: chi.NewMux(), empty: make(chan struct{}), silent: map[*conn]struct{}{}}
 	base, cancel := context.WithCancelCause(context.Background())
 	s.cancel = cancel
 	s.mux.NotFound(s.notFound)
@@ -118,6 +118,7 @@ func NewServer(config Config) *Server {
 		MaxHeaderBytes:    config.MaxHeaderBytes,
 		Protocols:         &protocols,
 		BaseContext:       func(net.Listener) context.Context { return base },
+		ConnContext:       func(ctx context.Context, c net.Conn) context.Context { return context.WithValue(ctx, connKey{}, c) },
 		ConnState:         s.connState,
 		ErrorLog:          slog.NewLogLogger(s.log.Handler(), slog.LevelDebug),
 	}
@@ -181,7 +182,7 @@ func (s *Server) Serve() error {
 	if l == nil {
 		return errors.New("web: Serve before Listen")
 	}
-	err := s.http.Serve(l)
+	err := s.http.Serve(listener{l, min(s.config.ReadHeaderTimeout, s.config.ReadTimeout, s.config.IdleTimeout)})
 	if s.draining.Load() || errors.Is(err, http.ErrServerClosed) {
 		return nil
 	}
@@ -277,25 +278,38 @@ func (s *Server) closeSilentAfter(d time.Duration) (stop func()) {
 	}
 }
 
-func (s *Server) connState(conn net.Conn, state http.ConnState) {
-	if state == http.StateIdle {
-		return
+// connState is called by net/http, for one connection at a time.
+func (s *Server) connState(nc net.Conn, state http.ConnState) {
+	c := nc.(*conn) // of Serve's listener
+	first := false
+	switch state {
+	case http.StateActive:
+		c.begin()
+		first = !c.heard
+		c.heard = true
+	case http.StateIdle, http.StateHijacked:
+		c.end()
 	}
+	if first || state != http.StateActive && state != http.StateIdle {
+		s.count(c, state)
+	}
+}
+
+// count keeps the number of connections and those that no request has come on.
+func (s *Server) count(c *conn, state http.ConnState) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
-	change := 0
 	switch state {
 	case http.StateNew:
-		change = 1
-		s.silent[conn] = struct{}{}
+		s.conns++
+		s.silent[c] = struct{}{}
+		return
 	case http.StateActive:
-		delete(s.silent, conn)
-	case http.StateClosed, http.StateHijacked:
-		delete(s.silent, conn)
-		change = -1
+		delete(s.silent, c)
+		return
 	}
-	s.conns += change
-	if s.conns == 0 && change < 0 && s.draining.Load() {
+	delete(s.silent, c)
+	if s.conns--; s.conns == 0 && s.draining.Load() {
 		select {
 		case <-s.empty:
 		default:
