@@ -2,6 +2,7 @@ package primitives
 
 import (
 	"context"
+	"errors"
 	"time"
 )
 
@@ -57,20 +58,62 @@ type Bounded interface {
 	Bounded() bool
 }
 
-// Transactor is implemented by Writers that can make outputs and the source's
-// progress visible as one, for sources of the same system.
+// Transactor is implemented by Writers that can make outputs and the progress of
+// a source of the same system durable and visible as one.
 type Transactor interface {
-	// Begin starts a transaction for the outputs of one partition.
-	Begin(ctx context.Context, p Partition) (Transaction, error)
+	// Claim takes the writing for one partition over from whoever did it before:
+	// a transaction of theirs that is open is aborted, one that is being committed
+	// ends first, and they can begin no other. It returns the position that the
+	// source's group has committed then, -1 for none. It is called for each lane
+	// before its first record is handled. It errs when the source is not of the
+	// same system.
+	Claim(ctx context.Context, source Reader, p Partition) (next int64, err error)
+
+	// Begin starts a transaction for the outputs of a partition that was claimed.
+	// At most one of a partition is open.
+	Begin(ctx context.Context, source Reader, p Partition) (Transaction, error)
 }
 
-// A Transaction groups writes of one partition with its commit. It ends with
-// exactly one of Commit and Abort. When another process has taken the
-// partition over, its methods return an error that wraps ErrLost.
+// A Transaction groups the outputs of one partition's records with its progress.
+// It ends with exactly one of Commit and Abort. When another process has taken
+// the partition over, its methods return an error that wraps ErrLost.
 type Transaction interface {
-	Write(ctx context.Context, batch []Record, done func(error))
+	// Write is Writer.Write of w, inside the transaction: nothing of it is seen by
+	// readers of committed records before Commit. w is the Writer that began the
+	// transaction, or another of the same system.
+	Write(ctx context.Context, w Writer, batch []Record, done func(error))
+
+	// Commit ends the transaction with the progress of its partition. An error
+	// means that all of it is void, unless it wraps ErrInDoubt.
 	Commit(ctx context.Context, commit Commit) error
+
+	// Abort makes what was written void.
 	Abort(ctx context.Context) error
+}
+
+// ErrInDoubt says that a transaction may or may not have been committed.
+var ErrInDoubt = errors.New("transaction in doubt")
+
+// Reclaimer is implemented by Readers that can begin a partition anew while they
+// keep it.
+type Reclaimer interface {
+	// Reclaim gives up the lane of a partition as lost, and assigns the partition
+	// anew at the position that is committed, where it is still held. It does not
+	// wait for that. A lane of another epoch than the given one is left alone.
+	Reclaim(p Partition, epoch int64)
+}
+
+// Delayer is implemented by Readers that can let a record leave its partition and
+// come again later, through topics or queues kept for that.
+type Delayer interface {
+	// Delays are the delays that are possible, ascending; none when the source was
+	// not set up for it.
+	Delays() []time.Duration
+
+	// Delay makes a record durable where it will be read from again after the
+	// shortest of Delays that is not below d, or after the longest. Its Attempt,
+	// key, value, headers and time are kept. It returns when the record is durable.
+	Delay(ctx context.Context, r Record, d time.Duration) error
 }
 
 // Validator is implemented by Sources and Sinks that can be filled in wrongly.
