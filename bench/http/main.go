@@ -64,6 +64,7 @@ func run(only string, l load, rounds int, check bool, profile string) error {
 		p99 := compare(seen, func(s sample) float64 { return float64(s.p99) })
 		print(p.name, "req/s", "%.0f", rate)
 		print("", "CPU/req µs", "%.2f", compare(seen, func(s sample) float64 { return float64(s.cpu) / 1e3 }))
+		fmt.Printf("%-8s %-10s %10.2f %10.2f\n", "", "    least", float64(least(seen[flowSide]))/1e3, float64(least(seen[chiSide]))/1e3)
 		print("", "p50 µs", "%.0f", compare(seen, func(s sample) float64 { return float64(s.p50) / 1e3 }))
 		print("", "p99 ms", "%.2f", comparison{p99.flow / 1e6, p99.chi / 1e6, p99.ratio, p99.low, p99.high})
 		if check && rate.ratio < 0.95 {

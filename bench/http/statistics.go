@@ -1,8 +1,10 @@
 package main
 
 import (
+	"cmp"
 	"math"
 	"slices"
+	"time"
 )
 
 // A comparison holds the medians of two sides, and that of the ratios of their
@@ -34,6 +36,12 @@ func median(values []float64) float64 {
 		return math.NaN()
 	}
 	return (values[(n-1)/2] + values[n/2]) / 2
+}
+
+// least is the lowest CPU time per request of a round: that which other programs
+// on the machine disturbed least.
+func least(samples []sample) time.Duration {
+	return slices.MinFunc(samples, func(a, b sample) int { return cmp.Compare(a.cpu, b.cpu) }).cpu
 }
 
 // interval returns where the median of what the values were drawn from is with

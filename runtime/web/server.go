@@ -95,7 +95,7 @@ type Server struct {
 	listener net.Listener
 	conns    int
 	silent   map[*conn]struct{} // that no request has come on so far
-	empty    chan struct{}         // closed when draining and conns is 0
+	empty    chan struct{}      // closed when draining and conns is 0
 }
 
 // NewServer returns a Server without routes. It does no I/O.
