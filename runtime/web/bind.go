@@ -6,6 +6,8 @@ import (
 	"reflect"
 	"strings"
 
+	"github.com/go-chi/chi/v5"
+
 	"github.com/flowkit-go/flow/primitives"
 )
 
@@ -72,6 +74,11 @@ func bodyDecoder[In any]() (func(string, []byte) (In, error), bodyKind, error) {
 // 0 means DefaultBodyLimit, a negative limit none. Its error is always an *Error
 // for the client.
 func (b *Binder[In]) Bind(r *http.Request, limit int64) (in In, err error) {
+	return b.bind(r, nil, limit)
+}
+
+// bind is Bind with the values of wildcards from params, when it is not nil.
+func (b *Binder[In]) bind(r *http.Request, params *chi.RouteParams, limit int64) (in In, err error) {
 	if b.decode != nil {
 		buf := getBuffer()
 		defer putBuffer(buf)
@@ -83,21 +90,21 @@ func (b *Binder[In]) Bind(r *http.Request, limit int64) (in In, err error) {
 			return in, decodeProblem(buf.b, err)
 		}
 		// buf is given back when this returns: fields keeps nothing of it.
-		return b.fields(r, in, buf.b)
+		return b.fields(r, params, in, buf.b)
 	}
-	return b.fields(r, in, nil)
+	return b.fields(r, params, in, nil)
 }
 
 // fields sets those that have tags, and a pointer that the body left nil.
-func (b *Binder[In]) fields(r *http.Request, in In, body []byte) (In, error) {
+func (b *Binder[In]) fields(r *http.Request, params *chi.RouteParams, in In, body []byte) (In, error) {
 	if b.plan.fields == 0 && !b.pointer {
 		return in, nil
 	}
-	return b.setFields(r, in, body)
+	return b.setFields(r, params, in, body)
 }
 
 // setFields is apart from fields so that an input without them stays on the stack.
-func (b *Binder[In]) setFields(r *http.Request, in In, body []byte) (In, error) {
+func (b *Binder[In]) setFields(r *http.Request, params *chi.RouteParams, in In, body []byte) (In, error) {
 	v := reflect.ValueOf(&in).Elem()
 	if b.pointer {
 		if v.IsNil() {
@@ -107,7 +114,7 @@ func (b *Binder[In]) setFields(r *http.Request, in In, body []byte) (In, error) 
 	}
 	c := binding{v: v, clear: body != nil}
 	c.fromBody(b.plan.body, body)
-	c.fromPath(b.plan.path, r)
+	c.fromPath(b.plan.path, r, params)
 	c.fromQuery(b.plan.query, r.URL.RawQuery)
 	c.fromHeader(b.plan.header, r)
 	return in, c.problem()
@@ -175,10 +182,10 @@ func (c *binding) fromBody(fields []field, body []byte) {
 	}
 }
 
-func (c *binding) fromPath(fields []field, r *http.Request) {
+func (c *binding) fromPath(fields []field, r *http.Request, params *chi.RouteParams) {
 	for i := range fields {
 		f := &fields[i]
-		text := r.PathValue(f.name)
+		text := pathValue(r, params, f.name)
 		// chi matches the path as it was sent when that is not the usual form of
 		// it, as with a slash inside a segment, and gives out parts of that.
 		if r.URL.RawPath != "" {

@@ -4,6 +4,8 @@ import (
 	"context"
 	"sync"
 	"time"
+
+	"github.com/go-chi/chi/v5"
 )
 
 // A deadlineContext is context.WithDeadline that makes its timer when somebody
@@ -11,6 +13,7 @@ import (
 type deadlineContext struct {
 	context.Context // the request's
 	deadline        time.Time
+	params          *chi.RouteParams // of a direct route, until its Handler returns
 
 	mu      sync.Mutex
 	inner   context.Context // nil until it is needed
@@ -19,8 +22,7 @@ type deadlineContext struct {
 	over    bool
 }
 
-func withTimeout(ctx context.Context, d time.Duration) *deadlineContext {
-	deadline := time.Now().Add(d)
+func withDeadline(ctx context.Context, deadline time.Time) *deadlineContext {
 	if earlier, ok := ctx.Deadline(); ok && earlier.Before(deadline) {
 		deadline = earlier
 	}
@@ -48,6 +50,9 @@ func (c *deadlineContext) Err() error {
 // Value finds the inner context too, so that children of this one attach to it
 // without a goroutine.
 func (c *deadlineContext) Value(key any) any {
+	if _, ok := key.(paramsKey); ok {
+		return c.params
+	}
 	if inner := c.armed(); inner != nil {
 		return inner.Value(key)
 	}

@@ -56,7 +56,7 @@ func TestDeadlineContext(t *testing.T) {
 			<-c.Done()
 		},
 		"an earlier deadline counts": func(t *testing.T, c *deadlineContext, _ context.CancelCauseFunc) {
-			later := withTimeout(c, time.Hour)
+			later := withDeadline(c, time.Now().Add(time.Hour))
 			defer later.stop()
 			if d, _ := later.Deadline(); !d.Equal(c.deadline) {
 				t.Errorf("deadline %s, want %s", d, c.deadline)
@@ -68,7 +68,7 @@ func TestDeadlineContext(t *testing.T) {
 			synctest.Test(t, func(t *testing.T) {
 				ctx, cancel := parent(t)
 				defer cancel(nil)
-				c := withTimeout(ctx, time.Minute)
+				c := withDeadline(ctx, time.Now().Add(time.Minute))
 				defer c.stop()
 				test(t, c, cancel)
 			})

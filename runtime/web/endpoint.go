@@ -39,8 +39,8 @@ type Route struct {
 
 	raw http.Handler // in place of Handler, see Server.Handle
 
-	// discreet is set when nobody waits for the context of the *http.Request, only
-	// for ctx, which has the client's going noticed when it is needed.
+	// discreet is set when the Handler uses nothing that chi puts into the
+	// *http.Request, and does not wait for its context, only for ctx.
 	discreet bool
 }
 
@@ -60,9 +60,9 @@ func Endpoint[In, Out any](pattern string, fn func(context.Context, In) (Out, er
 	if err := errors.Join(errIn, errOut, notNil(p, fn == nil)); err != nil {
 		return nil, err
 	}
-	rt := &Route{Pattern: p, discreet: true}
+	rt := &Route{Pattern: p, discreet: out.kind != replyResponder} // which gets the request
 	rt.Handler = func(ctx context.Context, w http.ResponseWriter, r *http.Request) (int, error) {
-		v, err := in.Bind(r, rt.BodyLimit)
+		v, err := in.bind(r, paramsOf(ctx), rt.BodyLimit)
 		if err != nil {
 			return 0, err
 		}
@@ -88,7 +88,7 @@ func Collector[In any](pattern string, fn func(context.Context, In) error) (*Rou
 	}
 	rt := &Route{Pattern: p, discreet: true}
 	rt.Handler = func(ctx context.Context, w http.ResponseWriter, r *http.Request) (int, error) {
-		v, err := in.Bind(r, rt.BodyLimit)
+		v, err := in.bind(r, paramsOf(ctx), rt.BodyLimit)
 		if err != nil {
 			return 0, err
 		}

@@ -33,7 +33,10 @@ func (s *Server) Add(rt *Route) error {
 		}
 	}
 	s.routes = append(s.routes, rt)
-	h := http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) { s.serve(rt, w, r) })
+	h := http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) { s.serve(rt, nil, w, r) })
+	if rt.discreet {
+		s.addDirect(rt)
+	}
 	switch rt.Pattern.Method {
 	case "":
 		for _, method := range append(slices.Clone(methods), http.MethodHead, http.MethodOptions) {
@@ -92,9 +95,10 @@ func (s *Server) Routes() []*Route {
 	return routes
 }
 
-// wrap puts the user's middleware, and what all requests go through, around the routes.
-func (s *Server) wrap(middleware []func(http.Handler) http.Handler) http.Handler {
-	var h http.Handler = s.mux
+// wrap puts the user's middleware, and what all requests go through, around
+// route, which answers what the middleware lets through.
+func (s *Server) wrap(middleware []func(http.Handler) http.Handler, route http.HandlerFunc) http.Handler {
+	var h http.Handler = route
 	for _, m := range slices.Backward(middleware) {
 		h = m(h)
 	}
@@ -106,7 +110,7 @@ func (s *Server) wrap(middleware []func(http.Handler) http.Handler) http.Handler
 			w.Header().Set("Connection", "close")
 		}
 		if !watched {
-			h.ServeHTTP(w, r)
+			route(w, r)
 			return
 		}
 		watch(r.Context())
@@ -120,21 +124,21 @@ func (s *Server) wrap(middleware []func(http.Handler) http.Handler) http.Handler
 	})
 }
 
-// serve answers one request of a route.
-func (s *Server) serve(rt *Route, w http.ResponseWriter, r *http.Request) {
-	status := 0
+// serve answers one request of a route. params is nil when chi has put them into
+// the request.
+func (s *Server) serve(rt *Route, params *chi.RouteParams, w http.ResponseWriter, r *http.Request) {
+	start, status := time.Now(), 0
 	if rt.Observe != nil {
-		start := time.Now()
 		defer func() { rt.Observe(status, time.Since(start)) }()
 	}
 	var err error
-	if status, err = s.attempt(rt, w, r); err != nil {
+	if status, err = s.attempt(rt, params, start, w, r); err != nil {
 		status = s.fail(w, r, err)
 	}
 }
 
 // attempt runs the route's handler within its limits. A panic is an error.
-func (s *Server) attempt(rt *Route, w http.ResponseWriter, r *http.Request) (status int, err error) {
+func (s *Server) attempt(rt *Route, params *chi.RouteParams, start time.Time, w http.ResponseWriter, r *http.Request) (status int, err error) {
 	defer func() {
 		if v := recover(); v != nil {
 			err = panicked(v)
@@ -152,7 +156,8 @@ func (s *Server) attempt(rt *Route, w http.ResponseWriter, r *http.Request) (sta
 		if timeout == 0 {
 			timeout = DefaultTimeout
 		}
-		limited := withTimeout(ctx, timeout)
+		limited := withDeadline(ctx, start.Add(timeout))
+		limited.params = params
 		defer limited.stop()
 		ctx = limited
 	}

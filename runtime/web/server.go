@@ -82,6 +82,7 @@ type Server struct {
 	config  Config
 	log     *slog.Logger
 	mux     *chi.Mux
+	direct  directRoutes
 	handler http.Handler
 	http    *http.Server
 	cancel  context.CancelCauseFunc // of the requests' base context
@@ -106,12 +107,16 @@ func NewServer(config Config) *Server {
 	s.cancel = cancel
 	s.mux.NotFound(s.notFound)
 	s.mux.MethodNotAllowed(s.methodNotAllowed)
-	s.handler = s.wrap(config.Middleware)
+	s.handler = s.wrap(config.Middleware, s.routeMounted)
+	own := s.handler
+	if len(config.Middleware) == 0 {
+		own = s.wrap(nil, s.route) // nothing can be around it
+	}
 
 	var protocols http.Protocols
 	protocols.SetHTTP1(true)
 	s.http = &http.Server{
-		Handler:           s.handler,
+		Handler:           own,
 		ReadHeaderTimeout: config.ReadHeaderTimeout,
 		ReadTimeout:       config.ReadTimeout,
 		IdleTimeout:       config.IdleTimeout,
