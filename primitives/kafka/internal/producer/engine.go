@@ -280,7 +280,7 @@ func (e *engine) abort(err error) {
 	}
 	e.unlock()
 	for _, n := range nodes {
-		n.cut()
+		n.link.cut()
 	}
 }
 
@@ -322,7 +322,7 @@ func (e *engine) expire(now time.Time) {
 	}
 	e.unlock()
 	for _, n := range stuck {
-		n.cut()
+		n.link.cut()
 	}
 }
 

@@ -1,10 +1,6 @@
 package producer
 
 import (
-	"context"
-	"fmt"
-	"net"
-	"sync"
 	"time"
 
 	"github.com/IBM/sarama"
@@ -37,13 +33,7 @@ type node struct {
 	requests int  // in flight
 	broken   bool // the connection is to be closed
 
-	// of the sender alone
-	broker *sarama.Broker
-	conf   sarama.Config
-
-	conn    sync.Mutex // guards what follows
-	link    net.Conn
-	dialing context.CancelFunc
+	link *link // used by the sender alone, but for cut
 }
 
 // request is one produce request.
@@ -61,78 +51,16 @@ type item struct {
 }
 
 func (e *engine) newNode(id int32, addr string) *node {
-	n := &node{e: e, id: id, addr: addr, wake: make(chan struct{}, 1), conf: *e.conf}
-	var base plainDialer = e.conf.Net.Proxy.Dialer
-	if !e.conf.Net.Proxy.Enable || base == nil {
-		base = &net.Dialer{Timeout: e.conf.Net.DialTimeout, KeepAlive: e.conf.Net.KeepAlive, LocalAddr: e.conf.Net.LocalAddr}
-	}
-	n.conf.Net.Proxy.Enable = true
-	n.conf.Net.Proxy.Dialer = &dialer{n, base}
+	n := &node{e: e, id: id, addr: addr, wake: make(chan struct{}, 1), link: e.newLink()}
 	e.wg.Add(1)
 	go n.run()
 	return n
 }
 
-// dialer keeps hold of the socket, so that a request to a broker that hangs can
-// be ended: the library's own Close waits behind it.
-type dialer struct {
-	n    *node
-	base plainDialer
-}
-
-type plainDialer interface {
-	Dial(network, addr string) (net.Conn, error)
-}
-
-type contextDialer interface {
-	DialContext(ctx context.Context, network, addr string) (net.Conn, error)
-}
-
-func (d *dialer) Dial(network, addr string) (net.Conn, error) {
-	n := d.n
-	ctx, cancel := context.WithCancel(n.e.ctx)
-	defer cancel()
-	n.conn.Lock()
-	n.dialing = cancel
-	n.conn.Unlock()
-	var c net.Conn
-	var err error
-	if cd, ok := d.base.(contextDialer); ok {
-		c, err = cd.DialContext(ctx, network, addr)
-	} else {
-		c, err = d.base.Dial(network, addr)
-	}
-	n.conn.Lock()
-	defer n.conn.Unlock()
-	n.dialing = nil
-	if err != nil {
-		return nil, err
-	}
-	if ctx.Err() != nil {
-		c.Close()
-		return nil, context.Cause(ctx)
-	}
-	n.link = c
-	return c, nil
-}
-
-// cut ends the connection, and with it what is in flight, or the wait for one.
-func (n *node) cut() {
-	n.conn.Lock()
-	defer n.conn.Unlock()
-	if n.dialing != nil {
-		n.dialing()
-	}
-	if n.link != nil {
-		n.link.Close()
-		n.link = nil
-	}
-}
-
 // run sends what is ready until the engine stops.
 func (n *node) run() {
 	defer n.e.wg.Done()
-	defer n.disconnect()
+	defer n.link.close()
 	for {
 		select {
 		case <-n.wake:
@@ -151,16 +79,16 @@ func (n *node) send() bool {
 	e.mu.Lock()
 	if n.broken {
 		e.unlock()
-		n.disconnect()
+		n.link.close()
 		e.mu.Lock()
 		n.broken = false
 	}
-	r := n.collect()
+	r, addr := n.collect(), n.addr
 	e.unlock()
 	if r == nil {
 		return false
 	}
-	b, err := n.connect()
+	b, err := n.link.open(addr)
 	if err == nil {
 		for _, i := range r.items {
 			r.wire.AddBatch(i.q.t.name, i.q.part, i.b.prepare(&e.cfg, i.id, r.s.txn != nil))
@@ -241,41 +169,6 @@ func (n *node) answered(r *request, res *sarama.ProduceResponse, err error) {
 		e.waking = append(e.waking, n)
 	}
 	e.unlock()
-}
-
-// connect returns the open connection, or opens one.
-func (n *node) connect() (*sarama.Broker, error) {
-	if n.broker != nil {
-		return n.broker, nil
-	}
-	if err := n.e.ctx.Err(); err != nil {
-		return nil, fmt.Errorf("%w: %w", errDial, context.Cause(n.e.ctx))
-	}
-	n.e.mu.Lock()
-	addr := n.addr
-	n.e.mu.Unlock()
-	b := sarama.NewBroker(addr)
-	if err := b.Open(&n.conf); err != nil {
-		return nil, fmt.Errorf("%w to %s: %w", errDial, addr, err)
-	}
-	if ok, err := b.Connected(); !ok {
-		b.Close()
-		if err == nil {
-			err = sarama.ErrNotConnected
-		}
-		return nil, fmt.Errorf("%w to %s: %w", errDial, addr, err)
-	}
-	n.broker = b
-	return b, nil
-}
-
-// disconnect closes the connection. All that was in flight is answered when it returns.
-func (n *node) disconnect() {
-	n.cut()
-	if n.broker != nil {
-		_ = n.broker.Close() // it has failed or is not needed any longer
-		n.broker = nil
-	}
 }
 
 // produceRequest is an empty request of the newest version that the client knows.
