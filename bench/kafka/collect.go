@@ -22,7 +22,7 @@ import (
 func (b *bench) collect(ctx context.Context) error {
 	return b.turns(ctx, programs.Collect, "collect", func(ctx context.Context, p programs.Program) (figures, error) {
 		w := programs.Work{Out: b.name("out")}
-		if err := b.c.create(ctx, w.Out, b.parts); err != nil {
+		if err := b.c.Create(ctx, w.Out, b.parts); err != nil {
 			return nil, err
 		}
 		c, err := b.start(programs.Collect, p.Name, w)
@@ -48,7 +48,7 @@ func (b *bench) collect(ctx context.Context) error {
 			return nil, err
 		}
 		// every request that was answered with success is in the topic, once
-		seen, err := b.c.verify(ctx, w.Out, int(l.sent.Load()))
+		seen, err := b.verify(ctx, w.Out, int(l.sent.Load()))
 		if err != nil {
 			return nil, err
 		}
@@ -63,7 +63,7 @@ func (b *bench) collect(ctx context.Context) error {
 			"rate": float64(l.sent.Load()-warm) / b.length.Seconds(), "p50_ms": at(0.5), "p99_ms": at(0.99),
 			"cpu_us_per_request": float64(used.cpu.Microseconds()) / float64(l.sent.Load()),
 		}
-		return f, b.c.remove(ctx, w.Out)
+		return f, b.c.Remove(ctx, w.Out)
 	})
 }
 

@@ -45,12 +45,12 @@ func (b *bench) memory(ctx context.Context) error {
 // backlog lets a program work off records that wait in a topic.
 func (b *bench) backlog(ctx context.Context, job string, p programs.Program, n, keys int, w programs.Work) (figures, error) {
 	n = max(int(float64(n)*p.Share), 500)
-	in, err := b.c.input(ctx, n, b.parts, keys)
+	in, err := b.input(ctx, n, keys)
 	if err != nil {
 		return nil, fmt.Errorf("input: %w", err)
 	}
 	w.In, w.Out, w.Group = in, b.name("out"), b.name("group")
-	if err := b.c.create(ctx, w.Out, b.parts); err != nil {
+	if err := b.c.Create(ctx, w.Out, b.parts); err != nil {
 		return nil, fmt.Errorf("output topic: %w", err)
 	}
 	c, err := b.start(job, p.Name, w)
@@ -58,10 +58,10 @@ func (b *bench) backlog(ctx context.Context, job string, p programs.Program, n, 
 		return nil, err
 	}
 	defer c.kill()
-	if err := b.until(ctx, c, "outputs", int64(n), func() (int64, error) { _, sum, err := b.c.ends(ctx, w.Out); return sum, err }); err != nil {
+	if err := b.until(ctx, c, "outputs", int64(n), func() (int64, error) { _, sum, err := b.c.Ends(ctx, w.Out); return sum, err }); err != nil {
 		return nil, err
 	}
-	committed := func() (int64, error) { return b.c.committed(ctx, w.Group, in) }
+	committed := func() (int64, error) { _, sum, err := b.c.Committed(ctx, w.Group, in); return sum, err }
 	if err := b.until(ctx, c, "committed offsets", int64(n), committed); err != nil {
 		return nil, err
 	}
@@ -72,7 +72,7 @@ func (b *bench) backlog(ctx context.Context, job string, p programs.Program, n, 
 	if sum, err := committed(); err != nil || sum != int64(n) {
 		return nil, errors.Join(fmt.Errorf("%d records are committed, want %d", sum, n), err)
 	}
-	seen, err := b.c.verify(ctx, w.Out, n)
+	seen, err := b.verify(ctx, w.Out, n)
 	if err != nil {
 		return nil, err
 	}
@@ -80,7 +80,7 @@ func (b *bench) backlog(ctx context.Context, job string, p programs.Program, n, 
 	return figures{
 		"rate": float64(n) / span.Seconds(), "cpu_s_per_million": used.cpu.Seconds() / float64(n) * 1e6,
 		"peak_mib": float64(used.peak) / (1 << 20), "repeated": float64(seen.repeated), "records": float64(n),
-	}, b.c.remove(ctx, w.Out)
+	}, b.c.Remove(ctx, w.Out)
 }
 
 // until waits for a count to reach n. It gives up when it has not grown for 30 s.

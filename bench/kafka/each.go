@@ -11,7 +11,7 @@ import (
 // each measures how fast the committed offsets advance, as the broker sees it, when
 // every record is committed by itself.
 func (b *bench) each(ctx context.Context) error {
-	in, err := b.c.input(ctx, b.records, b.parts, customers)
+	in, err := b.input(ctx, b.records, customers)
 	if err != nil {
 		return fmt.Errorf("input: %w", err)
 	}
@@ -22,7 +22,7 @@ func (b *bench) each(ctx context.Context) error {
 			return nil, err
 		}
 		defer c.kill()
-		committed := func() (int64, error) { return b.c.committed(ctx, w.Group, in) }
+		committed := func() (int64, error) { _, sum, err := b.c.Committed(ctx, w.Group, in); return sum, err }
 		if err := b.until(ctx, c, "committed offsets", 50, committed); err != nil {
 			return nil, err
 		}

@@ -20,7 +20,7 @@ func (b *bench) latency(ctx context.Context) error {
 	return b.turns(ctx, programs.Copy, "latency", func(ctx context.Context, p programs.Program) (figures, error) {
 		w := programs.Work{In: b.name("in"), Out: b.name("out"), Group: b.name("group")}
 		for _, topic := range []string{w.In, w.Out} {
-			if err := b.c.create(ctx, topic, b.parts); err != nil {
+			if err := b.c.Create(ctx, topic, b.parts); err != nil {
 				return nil, err
 			}
 		}
@@ -41,7 +41,7 @@ func (b *bench) latency(ctx context.Context) error {
 			return float64(times[int(float64(len(times)-1)*part)]) / float64(time.Millisecond)
 		}
 		f := figures{"p50_ms": at(0.5), "p99_ms": at(0.99), "max_ms": at(1)}
-		return f, errors.Join(b.c.remove(ctx, w.In), b.c.remove(ctx, w.Out))
+		return f, errors.Join(b.c.Remove(ctx, w.In), b.c.Remove(ctx, w.Out))
 	})
 }
 

@@ -12,6 +12,7 @@ import (
 	"syscall"
 	"time"
 
+	"github.com/flowkit-go/flow/bench/kafka/cluster"
 	"github.com/flowkit-go/flow/bench/kafka/programs"
 )
 
@@ -96,7 +97,7 @@ type bench struct {
 	profiles string
 	stamp    int64 // tells the groups and topics of runs apart
 	made     int
-	c        *cluster
+	c        *cluster.Cluster
 	results  []*result
 }
 
@@ -109,10 +110,10 @@ func (b *bench) run(ctx context.Context, jobs []string) (err error) {
 			return fmt.Errorf("there is no job %q", job)
 		}
 	}
-	if b.c, err = dial(ctx, b.brokers); err != nil {
+	if b.c, err = cluster.Dial(ctx, b.brokers); err != nil {
 		return err
 	}
-	defer b.c.close()
+	defer b.c.Close()
 	for _, job := range jobs {
 		if err := known[job](ctx); err != nil {
 			return fmt.Errorf("%s: %w", job, err)

@@ -16,7 +16,7 @@ func (b *bench) soakJob(ctx context.Context) error {
 	return b.turns(ctx, programs.Copy, "soak", func(ctx context.Context, p programs.Program) (figures, error) {
 		w := programs.Work{In: b.name("in"), Out: b.name("out"), Group: b.name("group")}
 		for _, topic := range []string{w.In, w.Out} {
-			if err := b.c.create(ctx, topic, b.parts); err != nil {
+			if err := b.c.Create(ctx, topic, b.parts); err != nil {
 				return nil, err
 			}
 		}
@@ -47,6 +47,6 @@ func (b *bench) soakJob(ctx context.Context) error {
 			"first_mib": middle(resident[len(resident)/5:][:third]), "last_mib": middle(resident[len(resident)-third:]),
 			"peak_mib": float64(used.peak) / (1 << 20), "rate": float64(len(times)) / b.soak.Seconds(),
 		}
-		return f, errors.Join(b.c.remove(ctx, w.In), b.c.remove(ctx, w.Out))
+		return f, errors.Join(b.c.Remove(ctx, w.In), b.c.Remove(ctx, w.Out))
 	})
 }

@@ -82,51 +82,10 @@ func (c *checker) missing() error {
 }
 
 // verify reads a topic from its start to its end and checks it against records 0 to n-1.
-func (c *cluster) verify(ctx context.Context, topic string, n int) (outputs, error) {
+func (b *bench) verify(ctx context.Context, topic string, n int) (outputs, error) {
 	check := newChecker(n)
-	if err := c.read(ctx, topic, check.take); err != nil {
+	if err := b.c.Read(ctx, topic, check.take); err != nil {
 		return check.outputs, err
 	}
 	return check.outputs, check.missing()
-}
-
-// read calls take with every record of a topic, up to the end that it has now.
-func (c *cluster) read(ctx context.Context, topic string, take func(*kgo.Record) error) error {
-	ends, _, err := c.ends(ctx, topic)
-	if err != nil {
-		return err
-	}
-	left, from := 0, map[int32]kgo.Offset{}
-	for partition, end := range ends {
-		from[partition] = kgo.NewOffset().At(0)
-		if end > 0 {
-			left++
-		}
-	}
-	reader, err := kgo.NewClient(kgo.SeedBrokers(c.brokers...), kgo.ConsumePartitions(map[string]map[int32]kgo.Offset{topic: from}))
-	if err != nil {
-		return err
-	}
-	defer reader.Close()
-	ctx, cancel := context.WithTimeout(ctx, 2*time.Minute)
-	defer cancel()
-	for left > 0 {
-		fetches := reader.PollFetches(ctx)
-		if err := fetches.Err(); err != nil {
-			return fmt.Errorf("read %s: %w", topic, err)
-		}
-		var bad error
-		fetches.EachRecord(func(r *kgo.Record) {
-			if bad == nil {
-				bad = take(r)
-			}
-			if r.Offset == ends[r.Partition]-1 {
-				left--
-			}
-		})
-		if bad != nil {
-			return fmt.Errorf("%s: %w", topic, bad)
-		}
-	}
-	return nil
 }

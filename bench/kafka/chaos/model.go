@@ -1,0 +1,200 @@
+package main
+
+import (
+	"fmt"
+	"slices"
+	"time"
+)
+
+// An event is an input record: the number seq of its key, from 0.
+type event struct {
+	Key string `json:"key"`
+	Seq int64  `json:"seq"`
+}
+
+// An emission is an output record: which input it is made of, and by which member.
+type emission struct {
+	event
+	Partition int32  `json:"partition"`
+	Offset    int64  `json:"offset"`
+	Member    string `json:"member"`
+
+	appended time.Time // by the broker
+}
+
+// A sample is what was committed, as a broker answered at a time.
+type sample struct {
+	at        time.Time
+	committed map[int32]int64
+}
+
+// A history is all that is known of a run.
+type history struct {
+	inputs    map[int32][]event // by partition; the index is the offset
+	sent      map[string]int64  // records acknowledged to the producer, by key
+	emissions [][]emission      // by partition of the output, in order
+	samples   []sample          // in order
+	frozen    map[string]bool   // members that were stopped for a while
+
+	exactlyOnce bool
+	maxRestarts int           // how often one member may begin anew in a key; 0 means any number
+	slack       time.Duration // time from a commit until no other member repeats what is below it
+}
+
+// A verdict is what became of a history.
+type verdict struct {
+	Records    int      `json:"records"`
+	Outputs    int      `json:"outputs"`
+	Duplicates int      `json:"duplicates"`
+	Window     int64    `json:"largest_window"` // records that one restart repeated, at most, in one partition
+	Late       int      `json:"late"`           // repeated by a frozen member below what was committed
+	Restarts   int      `json:"restarts"`       // most often that one member began anew in a key
+	Samples    int      `json:"samples"`
+	Violations []string `json:"violations"`
+	violated   int
+}
+
+const maxViolations = 20 // that are described
+
+func (v *verdict) fail(format string, args ...any) {
+	if v.violated++; v.violated <= maxViolations {
+		v.Violations = append(v.Violations, fmt.Sprintf(format, args...))
+	}
+}
+
+// judge says what of the following does not hold:
+//
+//  1. Every record that the producer was told is stored, is.
+//  2. Every input has an output, which is its own.
+//  3. An output comes after that of the key's record before: no member skips any or changes
+//     their order. What a member repeats of a key begins somewhere and goes on from there.
+//  4. A committed offset never goes back, and everything below it has an output by then.
+//  5. In the end all is committed.
+//  6. What is repeated was not committed when its repetition began: a record below what was
+//     committed some time ago is not repeated, except by a member that was frozen.
+//  7. With exactly once, nothing is repeated.
+func (h *history) judge() *verdict {
+	v := &verdict{Samples: len(h.samples)}
+	h.checkInputs(v)
+	first := h.checkEmissions(v)
+	h.checkCommits(v, first)
+	return v
+}
+
+func (h *history) checkInputs(v *verdict) {
+	next := map[string]int64{}
+	for partition, events := range h.inputs {
+		v.Records += len(events)
+		for offset, e := range events {
+			if e.Seq != next[e.Key] {
+				v.fail("input %d@%d: key %s has number %d, want %d: the producer is wrong", partition, offset, e.Key, e.Seq, next[e.Key])
+			}
+			next[e.Key] = e.Seq + 1
+		}
+	}
+	for key, n := range h.sent {
+		if next[key] < n {
+			v.fail("key %s: %d records were acknowledged to the producer, %d are in the topic", key, n, next[key])
+		}
+	}
+}
+
+// checkEmissions returns the time of each input's first output, by partition and offset.
+func (h *history) checkEmissions(v *verdict) map[int32][]time.Time {
+	first := map[int32][]time.Time{}
+	for partition, events := range h.inputs {
+		first[partition] = make([]time.Time, len(events))
+	}
+	type owner struct{ member, key string }
+	last, restarts := map[owner]int64{}, map[owner]int{}
+	reached, high := map[string]int64{}, map[int32]int64{} // next number of each key; highest offset of each partition
+	for _, log := range h.emissions {
+		for _, e := range log {
+			v.Outputs++
+			events := h.inputs[e.Partition]
+			if e.Offset < 0 || e.Offset >= int64(len(events)) || events[e.Offset] != e.event {
+				v.fail("output of %s says it is %d@%d, number %d of key %s, and no such record was sent", e.Member, e.Partition, e.Offset, e.Seq, e.Key)
+				continue
+			}
+			if first[e.Partition][e.Offset].IsZero() {
+				first[e.Partition][e.Offset] = e.appended
+				if e.Seq != reached[e.Key] {
+					v.fail("key %s: number %d of %s comes when %d is next", e.Key, e.Seq, e.Member, reached[e.Key])
+				}
+				reached[e.Key] = max(reached[e.Key], e.Seq+1)
+			} else {
+				v.Duplicates++
+				v.Window = max(v.Window, high[e.Partition]-e.Offset+1)
+				if h.exactlyOnce {
+					v.fail("%d@%d, number %d of key %s, is repeated by %s", e.Partition, e.Offset, e.Seq, e.Key, e.Member)
+				} else if below := h.committedBefore(e.Partition, e.appended.Add(-h.slack)); e.Offset < below {
+					if v.Late++; !h.frozen[e.Member] {
+						v.fail("%d@%d is repeated by %s at %s, but %d was committed %s before", e.Partition, e.Offset, e.Member, e.appended.Format("15:04:05.000"), below, h.slack)
+					}
+				}
+			}
+			high[e.Partition] = max(high[e.Partition], e.Offset)
+			o := owner{e.Member, e.Key}
+			if before, ok := last[o]; ok && e.Seq <= before {
+				restarts[o]++
+				v.Restarts = max(v.Restarts, restarts[o])
+				if h.maxRestarts > 0 && restarts[o] == h.maxRestarts+1 {
+					v.fail("key %s: %s went back more than %d times, last from %d to %d", e.Key, e.Member, h.maxRestarts, before, e.Seq)
+				}
+			}
+			last[o] = e.Seq
+		}
+	}
+	for partition, times := range first {
+		missing, example := 0, 0
+		for offset, at := range times {
+			if at.IsZero() {
+				missing, example = missing+1, offset
+			}
+		}
+		if missing > 0 {
+			v.fail("lost: %d of %d records of partition %d have no output, as that at offset %d", missing, len(times), partition, example)
+		}
+	}
+	return first
+}
+
+// committedBefore is what was known to be committed at a time.
+func (h *history) committedBefore(partition int32, at time.Time) int64 {
+	i, _ := slices.BinarySearchFunc(h.samples, at, func(s sample, at time.Time) int { return s.at.Compare(at) })
+	if i == 0 {
+		return 0
+	}
+	return h.samples[i-1].committed[partition]
+}
+
+// clockSlack covers brokers' times, which are in milliseconds.
+const clockSlack = 2 * time.Millisecond
+
+func (h *history) checkCommits(v *verdict, first map[int32][]time.Time) {
+	checked := map[int32]int64{} // by partition: below it, outputs were looked at
+	for _, s := range h.samples {
+		for partition, next := range s.committed {
+			if next < checked[partition] {
+				v.fail("partition %d: committed went back from %d to %d at %s", partition, checked[partition], next, s.at.Format("15:04:05.000"))
+				continue
+			}
+			for ; checked[partition] < next; checked[partition]++ {
+				offset := checked[partition]
+				if offset >= int64(len(first[partition])) {
+					v.fail("partition %d: %d is committed, and it ends at %d", partition, next, len(first[partition]))
+					checked[partition] = next
+					break
+				}
+				if at := first[partition][offset]; at.IsZero() || at.After(s.at.Add(clockSlack)) {
+					v.fail("partition %d: %d was committed at %s, and offset %d had no output", partition, next, s.at.Format("15:04:05.000"), offset)
+				}
+			}
+		}
+	}
+	for partition, events := range h.inputs {
+		if checked[partition] != int64(len(events)) {
+			v.fail("partition %d: %d of %d records are committed in the end", partition, checked[partition], len(events))
+		}
+	}
+}
