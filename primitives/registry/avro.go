@@ -54,7 +54,7 @@ type Avro[T any] struct {
 	unmade        error        // why there is no schema from T
 	reads, writes atomic.Bool  // what was checked
 	readers       lookups[int, *avro.Schema]
-	writers       lookups[string, *avroWriter]
+	writers       lookups[struct{}, *avroWriter]
 }
 
 var (
@@ -214,7 +214,7 @@ func invalid[T any](err error) error {
 
 // writer returns the schema to write with.
 func (c *Avro[T]) writer(ctx context.Context) (*avroWriter, error) {
-	return c.writers.get("", func() (*avroWriter, error) {
+	return c.writers.get(struct{}{}, func() (*avroWriter, error) {
 		if err := c.CheckEncode(); err != nil {
 			return nil, err
 		}

@@ -53,8 +53,8 @@ type Protobuf[T proto.Message] struct {
 	indexes       []int
 	problem       error
 	reads, writes atomic.Bool
-	readers       lookups[place, struct{}] // the places that have T's message
-	writers       lookups[string, []byte]  // the header, with the indexes
+	readers       lookups[place, struct{}]  // the places that have T's message
+	writers       lookups[struct{}, []byte] // the header, with the indexes
 }
 
 var (
@@ -197,7 +197,7 @@ func (c *Protobuf[T]) verify(id int, raw []byte) error {
 
 // header returns what stands before each value.
 func (c *Protobuf[T]) header(ctx context.Context) ([]byte, error) {
-	return c.writers.get("", func() ([]byte, error) {
+	return c.writers.get(struct{}{}, func() ([]byte, error) {
 		if err := c.CheckEncode(); err != nil {
 			return nil, err
 		}
