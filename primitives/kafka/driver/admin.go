@@ -1,0 +1,38 @@
+package driver
+
+import (
+	"context"
+	"time"
+
+	"github.com/flowkit-go/flow/primitives"
+)
+
+// Admin asks brokers about topics and groups.
+type Admin interface {
+	// Partitions returns the partitions of topics, in order. An error that wraps
+	// ErrUnknownTopic names the topics that do not exist.
+	Partitions(ctx context.Context, topics ...string) ([]primitives.Partition, error)
+
+	// Committed returns the offsets that a group has committed, -1 where it has none.
+	Committed(ctx context.Context, group string, ps []primitives.Partition) ([]int64, error)
+
+	// Offsets returns where a position is in each partition.
+	Offsets(ctx context.Context, ps []primitives.Partition, at Position) ([]int64, error)
+}
+
+// A Position is a place in every partition: Earliest, Latest, Stable, or what At returns.
+type Position int64
+
+const (
+	// Earliest is the first record that the log still has.
+	Earliest Position = -2
+
+	// Latest is the place of the next record to be written.
+	Latest Position = -1
+
+	// Stable is the first record of a transaction that is still open, or Latest.
+	Stable Position = -3
+)
+
+// At is the first record at or after a time, or Latest when there is none.
+func At(t time.Time) Position { return Position(max(t.UnixMilli(), 0)) }

@@ -1,0 +1,36 @@
+package driver
+
+import (
+	"context"
+	"errors"
+)
+
+// A Driver opens clients. Opening returns an error when no broker answers in
+// Cluster.OpenTimeout, or ctx ends before.
+type Driver interface {
+	// Name of the client library.
+	Name() string
+
+	// OpenConsumer connects, but does not join the group.
+	OpenConsumer(ctx context.Context, c Cluster, with Consuming) (Consumer, error)
+
+	// OpenProducer connects a writer to a topic that exists.
+	OpenProducer(ctx context.Context, c Cluster, with Producing) (Producer, error)
+
+	// OpenAdmin connects for questions only.
+	OpenAdmin(ctx context.Context, c Cluster) (AdminClient, error)
+}
+
+// An AdminClient is an Admin with a connection of its own.
+type AdminClient interface {
+	Admin
+	Close(ctx context.Context) error
+}
+
+var (
+	// ErrUnknownTopic says that a topic does not exist.
+	ErrUnknownTopic = errors.New("topic does not exist")
+
+	// ErrUnreachable says that no broker has answered.
+	ErrUnreachable = errors.New("no broker answers")
+)

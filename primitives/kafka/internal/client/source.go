@@ -1,0 +1,283 @@
+package client
+
+import (
+	"cmp"
+	"errors"
+	"fmt"
+	"math"
+	"slices"
+	"sync"
+	"time"
+
+	"github.com/IBM/sarama"
+)
+
+// A source fetches from one broker for the streams whose partitions it leads,
+// with one request at a time for all that have room.
+type source struct {
+	f    *fetcher
+	addr string
+	link *link
+	wake chan struct{}
+
+	mu      sync.Mutex
+	streams map[*stream]bool
+
+	asked []*stream // of run: who the request under way is for
+}
+
+func newSource(f *fetcher, addr string) *source {
+	return &source{f: f, addr: addr, link: newLink(f.client.config, addr), wake: make(chan struct{}, 1), streams: map[*stream]bool{}}
+}
+
+func (src *source) poke() {
+	select {
+	case src.wake <- struct{}{}:
+	default:
+	}
+}
+
+func (src *source) add(s *stream) {
+	src.mu.Lock()
+	src.streams[s] = true
+	src.mu.Unlock()
+	s.source.Store(src)
+	src.poke()
+}
+
+func (src *source) remove(s *stream) {
+	src.mu.Lock()
+	delete(src.streams, s)
+	src.mu.Unlock()
+}
+
+// drop removes a stream and reports whether it was there and is still read.
+func (src *source) drop(s *stream) bool {
+	src.mu.Lock()
+	defer src.mu.Unlock()
+	if !src.streams[s] {
+		return false
+	}
+	delete(src.streams, s)
+	s.source.Store(nil)
+	return s.ctx.Err() == nil
+}
+
+func (src *source) has(s *stream) bool {
+	src.mu.Lock()
+	defer src.mu.Unlock()
+	return src.streams[s]
+}
+
+func (src *source) run() {
+	defer src.link.close()
+	for {
+		request, ok := src.request()
+		if !ok {
+			select {
+			case <-src.wake:
+				continue
+			case <-src.f.ctx.Done():
+				return
+			}
+		}
+		response, err := call(src.f.ctx, src.link, func(b *sarama.Broker) (*sarama.FetchResponse, error) { return b.Fetch(request) })
+		if src.f.ctx.Err() != nil {
+			return
+		}
+		if err == nil && response.ErrorCode != 0 {
+			err = sarama.KError(response.ErrorCode)
+		}
+		if err != nil {
+			if !src.failed(err) {
+				return
+			}
+			continue
+		}
+		src.deliver(response)
+	}
+}
+
+// request makes a fetch for all streams that have room, or returns false.
+func (src *source) request() (*sarama.FetchRequest, bool) {
+	with := src.f.with
+	request := &sarama.FetchRequest{
+		Version: 12, MinBytes: with.FetchMinBytes, MaxBytes: with.FetchMaxBytes, Isolation: sarama.ReadCommitted, SessionEpoch: -1,
+	}
+	if with.ReadUncommitted {
+		request.Isolation = sarama.ReadUncommitted
+	}
+	src.asked = src.asked[:0]
+	now := time.Now().UnixNano()
+	wait := with.FetchMaxWait
+	src.mu.Lock()
+	defer src.mu.Unlock()
+	if s := src.starved(); s != nil {
+		// Alone it gets something, if there is anything.
+		src.asked = append(src.asked, s)
+		request.AddBlock(s.p.Topic, s.p.ID, s.next, s.size, s.epoch)
+		request.MaxWaitTime = int32(shortWait.Milliseconds())
+		return request, true
+	}
+	for s := range src.streams {
+		if s.ready() {
+			s.stuck = 0
+			src.asked = append(src.asked, s)
+			request.AddBlock(s.p.Topic, s.p.ID, s.next, s.size, s.epoch)
+			continue
+		}
+		if s.queued.Load() >= held {
+			// It will want more, perhaps soon: the others must not hold it up with a
+			// fetch that waits for their next record. The longer it has been full, the
+			// longer it may wait.
+			if s.stuck == 0 {
+				s.stuck = now
+			}
+			wait = min(wait, max(shortWait, time.Duration(now-s.stuck)/4))
+		}
+	}
+	request.MaxWaitTime = int32(wait.Milliseconds())
+	return request, len(src.asked) > 0
+}
+
+// starved returns a stream that has got nothing for a while though the log goes
+// on. The caller holds mu.
+func (src *source) starved() *stream {
+	for s := range src.streams {
+		if s.barren >= maxBarren && s.ready() {
+			return s
+		}
+	}
+	return nil
+}
+
+// maxBarren is how many answers with nothing are an accident: the others may have
+// used up the size of the answer.
+const maxBarren = 3
+
+// shortWait is how long a fetch may wait for records while a stream is full that
+// is not part of it.
+const shortWait = 5 * time.Millisecond
+
+// failed waits after an error of the connection, and has leaders looked up again.
+// It returns false when nothing more should be fetched.
+func (src *source) failed(reason error) bool {
+	err := fmt.Errorf("fetch from %s: %w", src.addr, reason)
+	if !src.f.retry(err) {
+		return false
+	}
+	src.f.evict(src, slices.Clone(src.asked), err)
+	return true
+}
+
+// deliver gives what a fetch has brought to the streams.
+func (src *source) deliver(response *sarama.FetchResponse) {
+	var moved []*stream
+	var reason error
+	for _, s := range src.asked {
+		block := response.Blocks[s.p.Topic][s.p.ID]
+		if block == nil || !src.has(s) {
+			continue
+		}
+		switch err := block.Err; {
+		case err == sarama.ErrNoError:
+			s.moves, s.reason = 0, nil
+			src.accept(s, block)
+		case err == sarama.ErrOffsetOutOfRange:
+			if src.drop(s) {
+				s.take(chunk{out: true, next: s.next})
+			}
+		default:
+			moved, reason = append(moved, s), cmp.Or[error](reason, err)
+		}
+	}
+	if len(moved) > 0 {
+		src.f.evict(src, moved, reason)
+	}
+}
+
+// accept queues the batches of a block.
+func (src *source) accept(s *stream, block *sarama.FetchResponseBlock) {
+	c := chunk{batches: block.RecordsSet, next: s.next}
+	for _, set := range block.RecordsSet {
+		b := set.RecordBatch
+		switch {
+		case b == nil:
+			src.f.fail(fmt.Errorf("read %s at %d: the log has records in the format of before Kafka 0.11, which is not supported: write them again, or start behind them", s.p, s.next))
+			s.over.Store(true)
+			return
+		case b.PartialTrailingRecord:
+		default:
+			c.next = max(c.next, b.LastOffset()+1)
+		}
+	}
+	if len(c.batches) > 0 && c.batches[len(c.batches)-1].RecordBatch.PartialTrailingRecord {
+		c.batches = c.batches[:len(c.batches)-1]
+	}
+	limit := block.HighWaterMarkOffset
+	if !src.f.with.ReadUncommitted {
+		limit = block.LastStableOffset
+	}
+	switch {
+	case len(c.batches) > 0:
+		s.barren = 0
+		s.size = src.f.with.FetchPartitionBytes
+	case block.Partial || len(block.RecordsSet) > 0: // not one whole batch fits
+		if s.size > math.MaxInt32/2 {
+			src.f.fail(fmt.Errorf("read %s at %d: %w", s.p, s.next, errors.New("a record batch is larger than 1 GiB")))
+			return
+		}
+		s.size *= 2
+		return
+	case s.next >= limit:
+		s.barren = 0
+		return
+	case len(src.asked) > 1 || s.barren <= maxBarren:
+		s.barren++
+		return
+	default:
+		// Alone in its request and below the end, the partition should have got
+		// something: what is there is a batch that compaction has emptied. sarama
+		// does not say how far it reaches.
+		c.next++
+	}
+	if !src.f.with.ReadUncommitted && len(block.AbortedTransactions) > 0 {
+		c.skip = aborted(c.batches, block.AbortedTransactions)
+	}
+	s.next = c.next
+	s.take(c)
+}
+
+// aborted returns the indices of batches that belong to aborted transactions. The
+// broker lists them by producer and first offset; each ends with its marker.
+func aborted(batches []*sarama.Records, list []*sarama.AbortedTransaction) map[int]bool {
+	list = slices.Clone(list)
+	slices.SortFunc(list, func(a, b *sarama.AbortedTransaction) int { return cmp.Compare(a.FirstOffset, b.FirstOffset) })
+	open := map[int64]bool{} // producers whose records are void
+	skip := map[int]bool{}
+	for i, set := range batches {
+		b := set.RecordBatch
+		for len(list) > 0 && list[0].FirstOffset <= b.LastOffset() {
+			open[list[0].ProducerID] = true
+			list = list[1:]
+		}
+		switch {
+		case b.Control:
+			if isAbort(b) {
+				delete(open, b.ProducerID)
+			}
+		case b.IsTransactional && open[b.ProducerID]:
+			skip[i] = true
+		}
+	}
+	return skip
+}
+
+// isAbort reads the key of a marker: its version and its type, both of 16 bits.
+func isAbort(b *sarama.RecordBatch) bool {
+	if len(b.Records) == 0 {
+		return false
+	}
+	key := b.Records[0].Key
+	return len(key) >= 4 && key[2] == 0 && key[3] == 0
+}

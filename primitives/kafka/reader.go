@@ -1,0 +1,283 @@
+package kafka
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"log/slog"
+	"strings"
+	"sync"
+
+	"github.com/flowkit-go/flow/primitives"
+	"github.com/flowkit-go/flow/primitives/kafka/driver"
+)
+
+// reader is one member of a consumer group, with a lane per partition that it
+// holds. It has no goroutines of its own: those of the driver call it.
+type reader struct {
+	cfg      *consuming
+	with     driver.Consuming
+	consumer driver.Consumer
+	brokers  []string
+	log      *slog.Logger
+	intake   primitives.Intake // set by Run
+
+	mu       sync.Mutex
+	held     map[primitives.Partition]*assignment
+	assigned bool // at least once
+	closed   bool
+}
+
+var (
+	_ primitives.Reader      = (*reader)(nil)
+	_ primitives.Backlogger  = (*reader)(nil)
+	_ primitives.Pauser      = (*reader)(nil)
+	_ primitives.Partitioned = (*reader)(nil)
+	_ driver.Group           = (*reader)(nil)
+)
+
+func openReader(ctx context.Context, cfg *consuming, env *primitives.Env) (primitives.Reader, error) {
+	if err := cfg.validate(); err != nil {
+		return nil, err
+	}
+	with, err := cfg.of(env)
+	if err != nil {
+		return nil, err
+	}
+	cluster, err := cfg.cluster.resolve()
+	if err != nil {
+		return nil, err
+	}
+	consumer, err := cfg.cluster.driver().OpenConsumer(ctx, cluster, with)
+	if err != nil {
+		return nil, openError(err)
+	}
+	if err := checkTopics(ctx, consumer, cluster, cfg.topics); err != nil {
+		return nil, errors.Join(err, consumer.Close(context.WithoutCancel(ctx)))
+	}
+	return &reader{cfg: cfg, with: with, consumer: consumer, brokers: cluster.Brokers, log: env.Logger, held: map[primitives.Partition]*assignment{}}, nil
+}
+
+// openError says what to do when no broker answers.
+func openError(err error) error {
+	if errors.Is(err, driver.ErrUnreachable) {
+		return fmt.Errorf("kafka: %w: start a broker there, or set %s or Cluster.Brokers (and SASL and TLS as the brokers want it)", err, brokersVar)
+	}
+	return fmt.Errorf("kafka: %w", err)
+}
+
+// checkTopics errs when a topic does not exist: a reader of it would wait for ever.
+func checkTopics(ctx context.Context, admin driver.Admin, cluster driver.Cluster, topics []string) error {
+	_, err := admin.Partitions(ctx, topics...)
+	if errors.Is(err, driver.ErrUnknownTopic) {
+		return fmt.Errorf("kafka: topic %w at %s: create it, or correct the name", err, strings.Join(cluster.Brokers, ", "))
+	}
+	if err != nil {
+		return fmt.Errorf("kafka: %w", err)
+	}
+	return nil
+}
+
+// Run takes part in the group until ctx ends.
+func (r *reader) Run(ctx context.Context, intake primitives.Intake) error {
+	if r.isClosed() {
+		return primitives.ErrClosed
+	}
+	r.intake = intake
+	if err := r.consumer.Run(ctx, r); err != nil {
+		return fmt.Errorf("kafka: %w", err)
+	}
+	return nil
+}
+
+// Retry implements driver.Group.
+func (r *reader) Retry(ctx context.Context, err error) error {
+	return r.intake.Retry(ctx, fmt.Errorf("kafka: %w", err))
+}
+
+// Assigned starts a lane for each partition.
+func (r *reader) Assigned(ctx context.Context, added []primitives.Partition) error {
+	starts, err := r.startsOf(ctx, added)
+	for err != nil {
+		var fatal *startError
+		if errors.As(err, &fatal) || ctx.Err() != nil {
+			return err
+		}
+		if err := r.Retry(ctx, err); err != nil {
+			return err
+		}
+		starts, err = r.startsOf(ctx, added)
+	}
+	for i, p := range added {
+		a := &assignment{r: r, p: p, next: starts[i], committed: starts[i]}
+		a.lane = r.intake.Assign(p, starts[i])
+		r.mu.Lock()
+		r.held[p] = a
+		r.assigned = true
+		r.mu.Unlock()
+		r.consumer.Read(p, starts[i], a)
+	}
+	return nil
+}
+
+// Revoked gives lanes back in good order. The others go on.
+func (r *reader) Revoked(ctx context.Context, gone []primitives.Partition) {
+	r.consumer.Stop(gone...)
+	if err := r.intake.Revoke(ctx, r.lanes(gone)...); err != nil {
+		r.log.Warn("last commit of revoked partitions failed", "group", r.with.Group, "partitions", len(gone), "error", err)
+	}
+	r.forget(gone)
+}
+
+// Lost drops lanes: they are someone else's.
+func (r *reader) Lost(gone []primitives.Partition, cause error) {
+	r.log.Warn("membership lost", "group", r.with.Group, "partitions", len(gone), "error", cause)
+	lanes := r.lanes(gone)
+	r.forget(gone) // before the handlers end: nothing of them is committed
+	r.intake.Lose(lanes...)
+	r.consumer.Stop(gone...)
+}
+
+func (r *reader) lanes(ps []primitives.Partition) []primitives.Lane {
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	var out []primitives.Lane
+	for _, p := range ps {
+		if a := r.held[p]; a != nil && a.lane != nil {
+			out = append(out, a.lane)
+		}
+	}
+	return out
+}
+
+func (r *reader) forget(ps []primitives.Partition) {
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	for _, p := range ps {
+		delete(r.held, p)
+	}
+}
+
+// Commit stores offsets of partitions that are held, all in one request.
+func (r *reader) Commit(ctx context.Context, commits []primitives.Commit) error {
+	if r.isClosed() {
+		return primitives.ErrClosed
+	}
+	errs := make([]error, len(commits))
+	offsets := make([]driver.Offset, 0, len(commits))
+	at := make([]int, 0, len(commits)) // index of each offset's commit
+	r.mu.Lock()
+	for i, c := range commits {
+		if !r.held[c.Partition].may(c) {
+			errs[i] = fmt.Errorf("kafka: commit %s@%d: %w", c.Partition, c.Next, primitives.ErrNotAssigned)
+			continue
+		}
+		offsets, at = append(offsets, driver.Offset{Partition: c.Partition, Next: c.Next}), append(at, i)
+	}
+	r.mu.Unlock()
+	failed := len(offsets) < len(commits)
+	results := r.consumer.Commit(ctx, offsets)
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	for j, err := range results {
+		c := commits[at[j]]
+		if err != nil {
+			failed = true
+			errs[at[j]] = fmt.Errorf("kafka: commit %s@%d for group %s: %w", c.Partition, c.Next, r.with.Group, err)
+		} else if a := r.held[c.Partition]; a != nil {
+			a.committed = max(a.committed, c.Next)
+		}
+	}
+	if failed {
+		return &primitives.CommitError{Errs: errs}
+	}
+	return nil
+}
+
+// holds reports whether a commit is one of a lane that the reader has now.
+func (r *reader) holds(c primitives.Commit) bool {
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	return r.held[c.Partition].may(c)
+}
+
+// progressed notes what was committed in a transaction.
+func (r *reader) progressed(c primitives.Commit) {
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	if a := r.held[c.Partition]; a.may(c) {
+		a.committed = max(a.committed, c.Next)
+	}
+}
+
+// Backlog counts, for the partitions that are held, the offsets between what is
+// committed and the end of what can be read. Offsets without a record, such as
+// those of markers and of what was compacted away, are in it.
+func (r *reader) Backlog(ctx context.Context) ([]primitives.Backlog, error) {
+	r.mu.Lock()
+	if r.closed {
+		r.mu.Unlock()
+		return nil, primitives.ErrClosed
+	}
+	var ps []primitives.Partition
+	var out []primitives.Backlog
+	for p, a := range r.held {
+		ps = append(ps, p)
+		out = append(out, primitives.Backlog{Partition: p, Records: a.committed})
+	}
+	assigned := r.assigned
+	r.mu.Unlock()
+	if !assigned {
+		return nil, fmt.Errorf("kafka: backlog of %s: the group has not assigned partitions yet", strings.Join(r.cfg.topics, ", "))
+	}
+	end := driver.Stable
+	if r.with.ReadUncommitted {
+		end = driver.Latest
+	}
+	ends, err := r.consumer.Offsets(ctx, ps, end)
+	if err != nil {
+		return nil, fmt.Errorf("kafka: backlog of %s: %w", strings.Join(r.cfg.topics, ", "), err)
+	}
+	for i := range out {
+		out[i].Records = max(ends[i]-out[i].Records, 0)
+	}
+	return out, nil
+}
+
+// Partitions returns all partitions of the topics.
+func (r *reader) Partitions(ctx context.Context) ([]primitives.Partition, error) {
+	if r.isClosed() {
+		return nil, primitives.ErrClosed
+	}
+	ps, err := r.consumer.Partitions(ctx, r.cfg.topics...)
+	if err != nil {
+		return nil, fmt.Errorf("kafka: %w", err)
+	}
+	return ps, nil
+}
+
+// Pause stops the fetching of partitions that are held.
+func (r *reader) Pause(ps []primitives.Partition) { r.consumer.Pause(ps) }
+
+// Resume takes back Pause.
+func (r *reader) Resume(ps []primitives.Partition) { r.consumer.Resume(ps) }
+
+// Member returns who the reader is in its group, for transactions.
+func (r *reader) Member() driver.Member { return r.consumer.Member() }
+
+// Close leaves the group and closes the connections.
+func (r *reader) Close(ctx context.Context) error {
+	r.mu.Lock()
+	r.closed = true
+	r.mu.Unlock()
+	if err := r.consumer.Close(ctx); err != nil {
+		return fmt.Errorf("kafka: close: %w", err)
+	}
+	return nil
+}
+
+func (r *reader) isClosed() bool {
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	return r.closed
+}
