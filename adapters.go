@@ -120,7 +120,7 @@ func (b batches[T]) decodeOne() (func(primitives.Record) error, error) {
 	}
 	return func(r primitives.Record) error {
 		_, err := decodeSafely(decode, []primitives.Record{r})
-		return err
+		return lasting(err)
 	}, nil
 }
 

@@ -56,7 +56,7 @@ func newCollector[In, Out any](at, pattern string, sink Sink[Out],
 			}
 			out := outlet.Outputs()
 			if err := encode(v, out); err != nil {
-				return err
+				return notEncoded(err)
 			}
 			return outlet.Write(ctx, out)
 		})

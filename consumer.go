@@ -59,7 +59,7 @@ func newConsumer[In, Out any](at, name string, src Source[In], sink Sink[Out],
 		}
 		base.Decode = func(r primitives.Record) error {
 			_, err := decodeSafely(decode, []primitives.Record{r})
-			return err
+			return lasting(err)
 		}
 		if b, ok := find[batching](src); ok {
 			base.Batch.Size, base.Batch.Wait = b.batching()
@@ -175,10 +175,10 @@ func decodeSafely[T any](decode primitives.Decoder[T], recs []primitives.Record)
 }
 
 // undecodable makes sure that a decoder's error is known as one, whatever a
-// user's codec returns.
+// user's codec returns. One made by RetryAfter is about what the decoder needs.
 func undecodable[T any](err error) error {
 	var known *primitives.DecodeError
-	if errors.As(err, &known) {
+	if errors.As(err, &known) || passing(err) {
 		return err
 	}
 	return &primitives.DecodeError{Type: reflect.TypeFor[T]().String(), Offset: -1, Err: err}

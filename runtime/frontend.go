@@ -51,6 +51,7 @@ type Outlet struct {
 	ctx    context.Context // of writes: it outlives the request
 	stats  *stats
 	pool   sync.Pool
+	hooked bool // middleware may have put RequestHooks into the contexts of requests
 }
 
 // Outputs returns empty outputs to fill and give to Write, once.
@@ -68,6 +69,9 @@ func (o *Outlet) Write(ctx context.Context, out *primitives.Outputs) error {
 	if len(out.Records) == 0 || writer == nil {
 		o.recycle(out)
 		return nil
+	}
+	if o.hooked {
+		hooksOf(ctx).outputs(out.Records)
 	}
 	began := time.Now()
 	result := make(chan error, 1)
@@ -154,6 +158,7 @@ func (f *frontend) open(ctx context.Context, env *primitives.Env) (err error) {
 				return err
 			}
 			route.Timeout, route.BodyLimit = -1, -1
+			route.Begin = f.begin(r.Name, route)
 			continue
 		}
 		env := *env
@@ -162,13 +167,13 @@ func (f *frontend) open(ctx context.Context, env *primitives.Env) (err error) {
 			if r.writer, err = r.Sink.Open(ctx, &env); err != nil {
 				return fmt.Errorf("%s: %s %q: open sink %s: %w", r.At, r.Kind, r.Name, r.Sink.Name, err)
 			}
-			r.Outlet.ctx, r.Outlet.stats = f.writeCtx, &r.stats
+			r.Outlet.ctx, r.Outlet.stats, r.Outlet.hooked = f.writeCtx, &r.stats, len(f.cfg.Middleware) > 0
 			if r.writer != nil {
 				r.Outlet.writer.Store(&r.writer)
 			}
 		}
 		r.Web.Name, r.Web.Timeout, r.Web.BodyLimit = r.Name, r.Timeout, int64(r.MaxBody)
-		r.Web.Limiter, r.Web.Observe = r.limiter, r.observe
+		r.Web.Limiter, r.Web.Observe, r.Web.Begin = r.limiter, r.observe, f.begin(r.Name, r.Web)
 		r.Web.Handler = r.wrap(r.Web.Handler)
 		if err := f.server.Add(r.Web); err != nil {
 			return err

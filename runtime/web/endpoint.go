@@ -37,6 +37,9 @@ type Route struct {
 	// that was sent, or 0, when the connection was cut.
 	Observe func(status int, took time.Duration)
 
+	// Begin, when not nil, is called before every request that the route takes.
+	Begin func(r *http.Request)
+
 	raw http.Handler // in place of Handler, see Server.Handle
 
 	// discreet is set when the Handler uses nothing that chi puts into the

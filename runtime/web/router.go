@@ -131,6 +131,9 @@ func (s *Server) serve(rt *Route, params *chi.RouteParams, w http.ResponseWriter
 	if rt.Observe != nil {
 		defer func() { rt.Observe(status, time.Since(start)) }()
 	}
+	if rt.Begin != nil {
+		rt.Begin(r)
+	}
 	var err error
 	if status, err = s.attempt(rt, params, start, w, r); err != nil {
 		status = s.fail(w, r, err)
