@@ -27,8 +27,12 @@ func TestMain(m *testing.M) {
 	for _, name := range []string{brokersVar, clientIDVar, mechanismVar, usernameVar, passwordVar, tlsVar, caVar, certVar, keyVar} {
 		os.Unsetenv(name)
 	}
-	goleak.VerifyTestMain(m)
+	goleak.VerifyTestMain(m, meters)
 }
+
+// meters ignores the one goroutine that the metrics library of sarama starts,
+// which counts fetches in a global registry whatever registry it is given.
+var meters = goleak.IgnoreTopFunction("github.com/rcrowley/go-metrics.(*meterArbiter).tick")
 
 // fake is a cluster in this process, with the topic "in" of four partitions and
 // "out" of one.

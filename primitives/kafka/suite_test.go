@@ -7,6 +7,7 @@ import (
 	"time"
 
 	"github.com/twmb/franz-go/pkg/kfake"
+	"go.uber.org/goleak"
 
 	"github.com/flowkit-go/flow/primitives/primitivetest"
 )
@@ -32,6 +33,11 @@ func TestSuiteFake(t *testing.T) {
 	}
 	c := start(t)
 	defer func() { c.Close() }()
+	kfakes := []goleak.Option{
+		meters,
+		goleak.IgnoreTopFunction("github.com/twmb/franz-go/pkg/kfake.(*Cluster).run"), // that was started again
+		goleak.IgnoreAnyFunction("github.com/twmb/franz-go/pkg/kfake.(*broker).listen"),
+	}
 	var topics atomic.Int32
 	primitivetest.Run(t, primitivetest.Config{
 		New: func(t testing.TB) primitivetest.Ends {
@@ -54,6 +60,7 @@ func TestSuiteFake(t *testing.T) {
 		},
 		Features:    features,
 		MaxBuffer:   16 << 20,
+		Leaks:       kfakes,
 		Unreachable: unreachable,
 	})
 }
@@ -70,6 +77,7 @@ func TestSuiteReal(t *testing.T) {
 		},
 		Features:    f,
 		Timeout:     30 * time.Second,
+		Leaks:       []goleak.Option{meters},
 		MaxBuffer:   16 << 20,
 		Unreachable: unreachable,
 	})
