@@ -44,6 +44,7 @@ func newCollector[In, Out any](at, pattern string, sink Sink[Out],
 	if sink != nil {
 		p.sink = sink.String()
 	}
+	p.uses(writes, resourcesOfSink(sink))
 	outlet := &runtime.Outlet{}
 	make := func() (*web.Route, error) {
 		return web.Collector(pattern, func(ctx context.Context, in In) error {

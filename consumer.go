@@ -51,6 +51,9 @@ func newConsumer[In, Out any](at, name string, src Source[In], sink Sink[Out],
 	if sink != nil {
 		p.sink = sink.String()
 	}
+	p.uses(reads, resourcesOfSource(src))
+	p.uses(writes, resourcesOfSink(sink))
+	p.uses(buries, resourcesOfSink(p.settings.spec.deadLetter))
 	base := &runtime.Consumer{At: at, Handle: erase(fn, decode, encode)}
 	if src != nil {
 		base.Source = runtime.Source{Name: p.source, Open: src.OpenSource}
@@ -79,7 +82,7 @@ func newConsumer[In, Out any](at, name string, src Source[In], sink Sink[Out],
 		out.Order, out.Retry = s.order, s.retry
 		out.SkipFailed, out.SkipInvalid = s.skipFailed, s.skipInvalid
 		out.Timeout, out.Commit, out.Buffer, out.StallAfter = s.timeout, s.commit, s.buffer, s.stallAfter
-		out.Middleware = s.middleware
+		out.Middleware, out.DeadLimit = s.middleware, s.deadLimit
 		if s.deadLetter != nil {
 			out.DeadLetter = runtime.DeadLetter{Sink: sinkSpec(s.deadLetter), Encode: bury}
 		}

@@ -27,8 +27,9 @@ const (
 // Main runs the flow as a program: it reads the command line, handles signals and
 // exits. The first SIGINT or SIGTERM drains, the second stops at once.
 //
-// The program has the commands run (the default), check, graph and version;
-// each explains itself with --help.
+// The program has the commands run (the default), check, graph and version, and
+// tail, send, replay and dlq to look into what it reads and writes and to mend what
+// went wrong there; each explains itself with --help.
 func Main(app *Flow) {
 	os.Exit(app.main(os.Args[1:], os.Stdout, os.Stderr))
 }
@@ -39,11 +40,17 @@ type usageError struct{ error }
 func (e usageError) Unwrap() error { return e.error }
 
 func (f *Flow) main(args []string, stdout, stderr io.Writer) int {
+	return f.execute(context.Background(), args, os.Stdin, stdout, stderr)
+}
+
+// execute is main with a context whose end is that of a command, as a signal is.
+func (f *Flow) execute(ctx context.Context, args []string, stdin io.Reader, stdout, stderr io.Writer) int {
 	root := f.commands()
 	root.SetArgs(args)
+	root.SetIn(stdin)
 	root.SetOut(stdout)
 	root.SetErr(stderr)
-	err := root.Execute()
+	err := root.ExecuteContext(ctx)
 	if err == nil {
 		return ExitOK
 	}
@@ -79,6 +86,7 @@ func (f *Flow) commands() *cobra.Command {
 		cmd.Flags().String("admin", "", "address for health, metrics and state, default "+DefaultAdminAddr+`; "off" for none`)
 		cmd.Flags().Bool("json", false, "log as JSON")
 	}
+	root.AddCommand(f.tailCommand(), f.sendCommand(), f.replayCommand(), f.dlqCommand())
 	root.AddCommand(run, f.checkCommand(), f.graphCommand(), &cobra.Command{
 		Use: "version", Short: "Print the versions of the program and of Flow", Args: noArguments,
 		RunE: func(cmd *cobra.Command, _ []string) error {

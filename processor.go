@@ -30,6 +30,7 @@ type Processor struct {
 
 	pattern      string // of a collector or endpoint
 	source, sink string
+	used         []use // what it reads and writes, without adapters
 	shape        *web.Pattern
 	consumer     func(*spec) *runtime.Consumer // nil unless it is one
 	route        func(*spec) *runtime.Route    // nil for a consumer
