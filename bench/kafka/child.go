@@ -14,6 +14,7 @@ import (
 	"strconv"
 	"strings"
 	"sync"
+	"sync/atomic"
 	"time"
 
 	"github.com/flowkit-go/flow/bench/kafka/programs"
@@ -46,14 +47,18 @@ func runProgram(ctx context.Context, name string, w programs.Work) error {
 		cancel()
 	}()
 	w.Ready = func(addr string) { fmt.Println(addr) }
-	return p.Run(ctx, w)
+	w.Handled = new(atomic.Int64)
+	err = p.Run(ctx, w)
+	fmt.Println(w.Handled.Load())
+	return err
 }
 
 // A child is a program that runs.
 type child struct {
 	cmd    *exec.Cmd
 	in     io.Closer
-	out    *bufio.Reader
+	hear   *os.File
+	out    *bufio.Reader // of hear
 	errs   *tail
 	exited chan struct{}
 	err    error // once exited is closed
@@ -92,10 +97,9 @@ func (b *bench) start(job, name string, w programs.Work) (*child, error) {
 	if err != nil {
 		return nil, errors.Join(err, hear.Close())
 	}
-	c := &child{cmd: cmd, in: in, out: bufio.NewReader(hear), errs: errs, exited: make(chan struct{})}
+	c := &child{cmd: cmd, in: in, hear: hear, out: bufio.NewReader(hear), errs: errs, exited: make(chan struct{})}
 	go func() {
 		c.err = cmd.Wait()
-		_ = hear.Close()
 		close(c.exited)
 	}()
 	return c, nil
@@ -151,10 +155,11 @@ func (c *child) stop() (usage, error) {
 	return u, nil
 }
 
-// kill ends the child when it still runs.
+// kill ends the child when it still runs, and lets go of it.
 func (c *child) kill() {
 	_ = c.cmd.Process.Kill()
 	<-c.exited
+	_ = c.hear.Close()
 }
 
 // tail keeps the end of what a program prints.

@@ -3,6 +3,8 @@ package main
 import (
 	"context"
 	"fmt"
+	"strconv"
+	"strings"
 	"time"
 
 	"github.com/flowkit-go/flow/bench/kafka/programs"
@@ -46,7 +48,21 @@ func (b *bench) each(ctx context.Context) error {
 		if after == int64(b.records) {
 			return nil, fmt.Errorf("all %d records are committed before the time is over: give more -records", b.records)
 		}
-		_, err = c.stop()
-		return figures{"rate": rate}, err
+		if _, err = c.stop(); err != nil {
+			return nil, err
+		}
+		// nothing is committed that was not handled, and but one record of each partition the other way round
+		if after, err = committed(); err != nil {
+			return nil, err
+		}
+		line, err := c.out.ReadString('\n')
+		if err != nil {
+			return nil, err
+		}
+		handled, err := strconv.ParseInt(strings.TrimSpace(line), 10, 64)
+		if err != nil || after > handled || after < handled-int64(b.parts) {
+			return nil, fmt.Errorf("%d records are committed, and %s were handled", after, strings.TrimSpace(line))
+		}
+		return figures{"rate": rate}, nil
 	})
 }

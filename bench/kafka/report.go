@@ -8,6 +8,7 @@ import (
 	"os"
 	"runtime"
 	"slices"
+	"strings"
 	"text/tabwriter"
 	"time"
 )
@@ -20,25 +21,50 @@ type result struct {
 	Job     string    `json:"job"`
 	Program string    `json:"program"`
 	Rounds  []figures `json:"rounds"`
+
+	Summary map[string]spread `json:"summary"`
 }
 
-// median, lowest and highest of a figure over the rounds.
-func (r *result) spread(name string) (median, lowest, highest float64, ok bool) {
-	var all []float64
-	for _, f := range r.Rounds {
-		if v, ok := f[name]; ok {
-			all = append(all, v)
+// A spread is the median of a figure over the rounds, the lowest and the highest.
+type spread struct {
+	Median  float64 `json:"median"`
+	Lowest  float64 `json:"lowest"`
+	Highest float64 `json:"highest"`
+}
+
+func spreadOf(all []float64) spread {
+	all = slices.Sorted(slices.Values(all))
+	return spread{all[len(all)/2], all[0], all[len(all)-1]}
+}
+
+// String is the median with the lowest and highest, where there are several.
+func (s spread) String() string {
+	if s.Lowest == s.Highest {
+		return number(s.Median)
+	}
+	return fmt.Sprintf("%s (%s..%s)", number(s.Median), number(s.Lowest), number(s.Highest))
+}
+
+// summarise fills in the spreads of a result, and the ratio of its first figure to that of
+// the job's first program in the same round: what disturbs one often disturbs the other.
+func (r *result) summarise(base *result) {
+	r.Summary = map[string]spread{}
+	for name := range r.Rounds[0] {
+		var all []float64
+		for _, f := range r.Rounds {
+			all = append(all, f[name])
 		}
+		r.Summary[name] = spreadOf(all)
 	}
-	if len(all) == 0 {
-		return 0, 0, 0, false
+	first := columns[r.Job][0]
+	var ratios []float64
+	for i := range min(len(r.Rounds), len(base.Rounds)) {
+		ratios = append(ratios, r.Rounds[i][first]/base.Rounds[i][first])
 	}
-	slices.Sort(all)
-	return all[len(all)/2], all[0], all[len(all)-1], true
+	r.Summary["ratio"] = spreadOf(ratios)
 }
 
-// columns are the figures of each job that tables show, the first one with its ratio to that
-// of the job's first program.
+// columns are the figures of each job that tables show. The ratio is that of the first.
 var columns = map[string][]string{
 	"copy":    {"rate", "cpu_s_per_million", "peak_mib", "repeated"},
 	"latency": {"p50_ms", "p99_ms", "max_ms"},
@@ -49,42 +75,32 @@ var columns = map[string][]string{
 	"soak":    {"first_mib", "last_mib", "peak_mib", "rate"},
 }
 
+// print writes a table per job.
 func (b *bench) print(w io.Writer) {
-	var jobs []string
+	bases := map[string]*result{}
+	job := ""
+	t := tabwriter.NewWriter(w, 0, 0, 3, ' ', tabwriter.AlignRight)
 	for _, r := range b.results {
-		if !slices.Contains(jobs, r.Job) {
-			jobs = append(jobs, r.Job)
+		if len(r.Rounds) == 0 {
+			continue // the run has ended before
 		}
-	}
-	for _, job := range jobs {
-		fmt.Fprintf(w, "\n%s\n", job)
-		t := tabwriter.NewWriter(w, 0, 0, 3, ' ', tabwriter.AlignRight)
-		fmt.Fprint(t, "program\tratio\t")
+		if bases[r.Job] == nil {
+			bases[r.Job] = r
+		}
+		r.summarise(bases[r.Job])
+		if r.Job != job {
+			_ = t.Flush()
+			job = r.Job
+			fmt.Fprintf(w, "\n%s, %d round(s)\n", job, len(r.Rounds))
+			fmt.Fprintf(t, "program\tratio\t%s\t\n", strings.Join(columns[job], "\t"))
+		}
+		fmt.Fprintf(t, "%s\t%s\t", r.Program, r.Summary["ratio"])
 		for _, name := range columns[job] {
-			fmt.Fprintf(t, "%s\tlowest\thighest\t", name)
+			fmt.Fprintf(t, "%s\t", r.Summary[name])
 		}
 		fmt.Fprintln(t)
-		var base float64
-		for _, r := range b.results {
-			if r.Job != job || len(r.Rounds) == 0 {
-				continue
-			}
-			first, _, _, _ := r.spread(columns[job][0])
-			if base == 0 {
-				base = first
-			}
-			fmt.Fprintf(t, "%s\t%.2f\t", r.Program, first/base)
-			for _, name := range columns[job] {
-				if median, lowest, highest, ok := r.spread(name); ok {
-					fmt.Fprintf(t, "%s\t%s\t%s\t", number(median), number(lowest), number(highest))
-				} else {
-					fmt.Fprint(t, "\t\t\t")
-				}
-			}
-			fmt.Fprintln(t)
-		}
-		_ = t.Flush()
 	}
+	_ = t.Flush()
 }
 
 // number has three digits that matter.

@@ -46,8 +46,22 @@ func franzMember(ctx context.Context, m membership) error {
 	return nil
 }
 
-// franzTransactions does a transaction per poll.
+// franzTransactions does a transaction per poll. A session whose transaction could not
+// be ended is of no use any more: the next begins with a new producer.
 func franzTransactions(ctx context.Context, m membership) error {
+	for ctx.Err() == nil {
+		if err := franzSession(ctx, m); err != nil {
+			fmt.Fprintln(os.Stderr, "session:", err)
+			select {
+			case <-time.After(time.Second):
+			case <-ctx.Done():
+			}
+		}
+	}
+	return nil
+}
+
+func franzSession(ctx context.Context, m membership) error {
 	s, err := kgo.NewGroupTransactSession(append(franzOptions(m), kgo.TransactionalID(m.name), kgo.TransactionTimeout(10*time.Second),
 		kgo.FetchIsolationLevel(kgo.ReadCommitted()), kgo.RequireStableFetchOffsets())...)
 	if err != nil {
@@ -75,7 +89,7 @@ func franzTransactions(ctx context.Context, m membership) error {
 			fmt.Fprintln(os.Stderr, "produce:", failed)
 		}
 		if _, err := s.End(working, kgo.TransactionEndTry(failed == nil)); err != nil {
-			return fmt.Errorf("end a transaction: %w", err) // a new process gets a new producer id
+			return fmt.Errorf("end a transaction: %w", err)
 		}
 	}
 	return nil

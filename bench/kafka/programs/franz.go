@@ -145,13 +145,14 @@ func franzEach(ctx context.Context, w Work) error {
 	defer cancel(nil)
 	for ctx.Err() == nil {
 		for _, r := range cl.PollRecords(ctx, 1000).Records() {
+			if ctx.Err() != nil {
+				break
+			}
 			if _, _, err := std.apply(r.Value, w.Wait); err != nil {
 				cancel(err)
 				break
 			}
-			if ctx.Err() != nil {
-				break
-			}
+			w.Handled.Add(1)
 			if err := cl.CommitRecords(context.WithoutCancel(ctx), r); err != nil {
 				cancel(err)
 				break
@@ -217,7 +218,9 @@ func franzJoined(ctx context.Context, w Work) error {
 							}
 							if _, _, err := std.apply(r.Value, w.Wait); err != nil {
 								cancel(err)
+								break
 							}
+							w.Handled.Add(1)
 							done := make(chan struct{})
 							requests <- request{r, done}
 							<-done

@@ -6,6 +6,7 @@ import (
 	"fmt"
 	"slices"
 	"strings"
+	"sync/atomic"
 	"time"
 
 	"github.com/goccy/go-json"
@@ -18,6 +19,7 @@ type Work struct {
 	Wait           time.Duration // how long a handler waits in each record
 	Tasks          int           // handlers at the same time, where the program can
 	Ready          func(addr string)
+	Handled        *atomic.Int64 // records handled; programs of Each count
 }
 
 // A Program runs until ctx ends, then finishes and commits what it has begun.
@@ -65,21 +67,25 @@ var Jobs = map[string][]Program{
 		{"sarama-goccy", saramaCopy(goccy), 1},
 		{"franz", franzCopy(std), 1},
 		{"franz-goccy", franzCopy(goccy), 1},
+		{"flow", flowCopy(), 1},
 		{"goka", gokaCopy, 0.5},
 		{"watermill", watermillCopy, 0.02},
 	},
 	Waiting: {
 		{"franz-lanes", franzLanes, 1},
 		{"franz-keys", franzKeys, 1},
+		{"flow", flowKeys, 1},
 		{"sarama", saramaCopy(std), 0.01},
 	},
 	Each: {
 		{"sarama", saramaEach, 1},
 		{"franz", franzEach, 1},
 		{"franz-joined", franzJoined, 1},
+		{"flow", flowEach, 1},
 	},
 	Collect: {
 		{"sarama", saramaCollect, 1},
+		{"flow", flowCollect, 1},
 	},
 }
 

@@ -166,6 +166,7 @@ func saramaEach(ctx context.Context, w Work) error {
 				if _, _, err := std.apply(m.Value, w.Wait); err != nil {
 					return err
 				}
+				w.Handled.Add(1)
 				s.MarkMessage(m, "")
 				s.Commit()
 			case <-s.Context().Done():
