@@ -181,11 +181,38 @@ func RetryParked(attempts int, b Backoff) ConsumerOption {
 	})
 }
 
+// RetryLater is Retry where a record leaves its partition for the wait: it is written
+// to where its source keeps such records, as the delay topics of Kafka, and is read
+// again from there, also after a restart and by another process. The partition goes
+// on, and holds nothing in memory for it; with ByPartition and ByKey the order is
+// relaxed for records that failed. The source chooses the shortest of its delays that
+// is not below the backoff's, or its longest. It must have been given delays.
+func RetryLater(attempts int, b Backoff) ConsumerOption {
+	return consumerOption(func(s *settings) {
+		s.spec.retry = runtime.Retry{Attempts: attempts, Backoff: b, Away: true}
+		s.set("retry_attempts", "retry_first", "retry_max")
+	})
+}
+
 // DeadLetter sends records that cannot be decoded, or failed for good, to a sink:
 // as they were read, with headers that say where from and why. Only when they are
 // durable there are they acknowledged. Default: none, the flow stops.
 func DeadLetter(sink Sink[Raw]) ConsumerOption {
 	return consumerOption(func(s *settings) { s.spec.deadLetter, s.spec.hasDeadLetter = sink, true; s.set("dead_letter") })
+}
+
+// DeadLetterLimit stops the flow, rather than that it goes on sending everything to
+// the dead letters: at the first record of a partition that would be one more than
+// consecutive in a row, or with which there would be more than ratio dead letters per
+// record handled well, counted since the partition was assigned. Zero switches one
+// of them off. The record that is refused stays unresolved: it is met again after
+// the restart. Where records of a partition are handled at the same time the row is
+// counted as they fail. Default: no limit.
+func DeadLetterLimit(consecutive int, ratio float64) ConsumerOption {
+	return consumerOption(func(s *settings) {
+		s.spec.deadLimit = runtime.DeadLimit{Consecutive: consecutive, Ratio: ratio}
+		s.set("dead_letter_max_consecutive", "dead_letter_max_ratio")
+	})
 }
 
 // SkipFailed acknowledges records that failed for good, and logs and counts them.
@@ -206,9 +233,39 @@ func SkipInvalid() ConsumerOption {
 // committed within a third of that time, whatever is given here.
 func CommitEvery(d time.Duration, records int) ConsumerOption {
 	return consumerOption(func(s *settings) {
-		s.spec.commit = runtime.CommitPolicy{Every: d, Records: records}
+		s.spec.commit.Every, s.spec.commit.Records = d, records
 		s.set("commit_every", "commit_records")
 	})
+}
+
+// CommitEach starts the next record of a partition only when the one before it is
+// committed, so that after a crash at most one record of a partition comes again.
+// Partitions that wait share one commit. It costs a round trip per record; with
+// CommitEvery(0, 1) each record is committed too, but nothing waits for it. Needs
+// ConcurrentTasks(1) and order by partition. Default: off.
+func CommitEach() ConsumerOption {
+	return consumerOption(func(s *settings) { s.spec.commit.Mode = runtime.EachRecord; s.set("commit_mode") })
+}
+
+// LossyCommitOnRead commits what was read, every d, whether it was handled or not: at
+// most once. When the process dies, what was read and not yet handled is lost: up to
+// the Buffer of each partition. A stop in good order handles all of it first.
+// Default: off; Baseplate's fast consumer commits every 5 s.
+func LossyCommitOnRead(d time.Duration) ConsumerOption {
+	return consumerOption(func(s *settings) {
+		s.spec.commit = runtime.CommitPolicy{Every: d, Mode: runtime.OnRead}
+		s.set("commit_mode", "commit_every", "commit_records")
+	})
+}
+
+// ExactlyOnce writes outputs and progress in one transaction per partition, so that
+// readers of committed records see each output once, whatever fails. Source, sink
+// and dead letters must be of one system that has transactions: Kafka, memory topics.
+// Outputs are seen when they are committed: every 100 ms unless CommitEvery says
+// otherwise. Needs order by partition. What a handler does elsewhere is still done
+// again when its record is. Default: at least once.
+func ExactlyOnce() ConsumerOption {
+	return consumerOption(func(s *settings) { s.spec.commit.Mode = runtime.ExactlyOnce; s.set("commit_mode") })
 }
 
 // Buffer bounds what a Consumer holds: unresolved records per partition, and bytes

@@ -21,6 +21,10 @@ var ErrDraining = runtime.ErrDraining
 // ErrDrainTimeout is part of what Run returns when work had to be abandoned.
 var ErrDrainTimeout = runtime.ErrDrainTimeout
 
+// ErrDeadLetterLimit is part of what Run returns when a partition had more dead
+// letters than DeadLetterLimit allows.
+var ErrDeadLetterLimit = runtime.ErrDeadLetterLimit
+
 // ErrStopped is part of what Run returns when a second signal has cut the drain short.
 var ErrStopped = runtime.ErrStopped
 

@@ -185,6 +185,7 @@ func TestDefaultsAreThoseOfTheOptions(t *testing.T) {
 		"autoscale_frequency_secs": "60", "consumer_backlog_burn_threshold": "60", "consumer_cpu_percent_target": "25",
 		"timeout": "0s", "order": "partition", "retry_attempts": "0", "retry_first": "0s", "retry_max": "0s",
 		"skip_failed": "false", "skip_invalid": "false", "commit_every": "1s", "commit_records": "0",
+		"commit_mode": "at_least_once", "dead_letter_max_consecutive": "0", "dead_letter_max_ratio": "0",
 		"buffer_records": "4096", "buffer_bytes": "67108864", "stall_after": "5m0s",
 	}
 	if diff := cmp.Diff(want, got); diff != "" {

@@ -34,6 +34,7 @@ type spec struct {
 	retry         runtime.Retry
 	deadLetter    Sink[Raw]
 	hasDeadLetter bool
+	deadLimit     runtime.DeadLimit
 	skipFailed    bool
 	skipInvalid   bool
 	commit        runtime.CommitPolicy
@@ -82,6 +83,9 @@ func (s *settings) settle() {
 	if s.from["max_replicas"] == "" {
 		l.Max = max(l.Min, l.Start)
 	}
+	if c := &s.spec.commit; c.Mode == runtime.ExactlyOnce && s.from["commit_every"] == "" {
+		c.Every = 100 * time.Millisecond
+	}
 }
 
 // validate returns an error for each option that is out of range, naming it.
@@ -114,6 +118,16 @@ func (s *settings) validate() []error {
 	check(s.from["retry_attempts"] == "" || p.retry.Attempts > 0, "retry_attempts is 0, want 1 or more: the first attempt counts")
 	check(p.commit.Every >= 0 && p.commit.Records >= 0, "commit_every is %v and commit_records %d, want neither below 0", p.commit.Every, p.commit.Records)
 	check(p.commit.Every > 0 || p.commit.Records > 0, "commit_every and commit_records are both 0, so nothing would ever be committed: set one of them")
+	mode := p.commit.Mode
+	check(mode >= runtime.AtLeastOnce && mode <= runtime.ExactlyOnce, "commit_mode is %d, want at_least_once, each, on_read or exactly_once", int(mode))
+	if mode == runtime.EachRecord || mode == runtime.ExactlyOnce {
+		check(p.order == ByPartition, "order is %s with commit_mode %s, which handles the records of a partition one after the other: want order partition", p.order, mode)
+		check(!p.retry.Park && !p.retry.Away, "RetryParked or RetryLater is given with commit_mode %s, which keeps the order of a partition: use Retry", mode)
+	}
+	check(mode != runtime.EachRecord || p.tasks == 1, "num_concurrent_tasks is %d with commit_mode each, which handles one record at a time: want 1, and more replicas for more partitions at a time", p.tasks)
+	check(p.deadLimit.Consecutive >= 0, "dead_letter_max_consecutive is %d, want 0 (no limit) or more", p.deadLimit.Consecutive)
+	check(p.deadLimit.Ratio >= 0, "dead_letter_max_ratio is %v, want 0 (no limit) or more", p.deadLimit.Ratio)
+	check(p.hasDeadLetter || p.deadLimit == runtime.DeadLimit{}, "DeadLetterLimit is given without DeadLetter")
 	check(p.buffer.Records >= 1, "buffer_records is %d, want at least 1", p.buffer.Records)
 	check(p.buffer.Bytes >= 1, "buffer_bytes is %d, want at least 1", p.buffer.Bytes)
 	check(p.stallAfter > 0, "stall_after is %v, want more than 0", p.stallAfter)
@@ -172,6 +186,11 @@ func options() []option {
 		boolOption("skip_invalid", consumers, func(s *spec) *bool { return &s.skipInvalid }),
 		durationOption("commit_every", consumers, func(s *spec) *time.Duration { return &s.commit.Every }),
 		intOption("commit_records", consumers, func(s *spec) *int { return &s.commit.Records }),
+		{"commit_mode", consumers,
+			func(s *spec) string { return s.commit.Mode.String() },
+			func(s *spec, v string) error { return parseMode(&s.commit.Mode, v) }},
+		intOption("dead_letter_max_consecutive", consumers, func(s *spec) *int { return &s.deadLimit.Consecutive }),
+		floatOption("dead_letter_max_ratio", consumers, func(s *spec) *float64 { return &s.deadLimit.Ratio }),
 		intOption("buffer_records", consumers, func(s *spec) *int { return &s.buffer.Records }),
 		intOption("buffer_bytes", consumers, func(s *spec) *int { return &s.buffer.Bytes }),
 		durationOption("stall_after", consumers, func(s *spec) *time.Duration { return &s.stallAfter }),
@@ -245,6 +264,16 @@ func parseOrder(o *Order, v string) error {
 		}
 	}
 	return errors.New("want partition, key or none")
+}
+
+func parseMode(m *runtime.CommitMode, v string) error {
+	for mode := runtime.AtLeastOnce; mode <= runtime.ExactlyOnce; mode++ {
+		if v == mode.String() {
+			*m = mode
+			return nil
+		}
+	}
+	return errors.New("want at_least_once, each, on_read or exactly_once")
 }
 
 // keep stores what was parsed. What cannot be parsed changes nothing, so that it is

@@ -115,7 +115,7 @@ func (c *consumer) place(b *batch) *batch {
 		l.active--
 		b, l.pending = l.pending, nil
 	}
-	if l.writing != nil {
+	if l.writing != nil || l.hold {
 		l.pending = b
 		return nil
 	}
@@ -159,6 +159,10 @@ func (c *consumer) write(b *batch) {
 			done(&PanicError{Value: p, Stack: debug.Stack()})
 		}
 	}()
+	if c.exactly() {
+		c.writeIn(b.in[0].lane, b.out.Records, done)
+		return
+	}
 	c.writer.Write(c.sinkCtx, b.out.Records, done)
 }
 
@@ -235,6 +239,9 @@ func (c *consumer) finished(b *batch) {
 	l.mu.Lock()
 	if l.writing == b {
 		l.writing = nil
+		if l.hold {
+			l.room.Broadcast()
+		}
 	}
 	l.finish()
 	l.schedule()
@@ -256,6 +263,11 @@ func (c *consumer) attend(b *batch) {
 		return
 	}
 	b.err = nil
+	if c.exactly() && !refusedForGood(err) {
+		c.void(b.in[0].lane, err)
+		c.finished(b)
+		return
+	}
 	if refused := refusals(err, len(b.out.Records)); refused != nil {
 		if err = c.reduce(b, refused); err == nil {
 			c.finished(b)
@@ -275,6 +287,21 @@ func (c *consumer) attend(b *batch) {
 		}
 	}
 	c.finished(b)
+}
+
+// refusedForGood reports whether all that failed of a write are single records that
+// the sink will never take.
+func refusedForGood(err error) bool {
+	var partial *primitives.BatchError
+	if !errors.As(err, &partial) {
+		return false
+	}
+	for _, f := range partial.Failed {
+		if !primitives.IsPermanent(f.Err) {
+			return false
+		}
+	}
+	return true
 }
 
 // refusals returns the reasons in a BatchError by index, nil for what was not

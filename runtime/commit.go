@@ -59,6 +59,7 @@ func (m *committer) run(ctx context.Context) {
 		case <-tick:
 			_ = round()
 		case <-m.due:
+			m.gatherUp(ctx)
 			_ = round()
 		case <-again:
 			_ = round()
@@ -111,9 +112,9 @@ func (m *committer) now(ctx context.Context) error {
 	}
 }
 
-// note looks whether the policy's number of records is reached; l.mu is held.
+// note looks whether a commit is due for what a lane has resolved, or read; l.mu is held.
 func (m *committer) note(l *lane) {
-	if m.policy.Records > 0 && l.t.committable()-l.sent >= int64(m.policy.Records) {
+	if l.due || m.policy.Records > 0 && l.committable()-l.sent >= int64(m.policy.Records) {
 		select {
 		case m.due <- struct{}{}:
 		default:
@@ -121,9 +122,55 @@ func (m *committer) note(l *lane) {
 	}
 }
 
+// committable is the position that the lane's commits may reach. mu is held.
+func (l *lane) committable() int64 {
+	if l.c.spec.Commit.Mode == OnRead {
+		return l.t.position
+	}
+	return l.t.committable()
+}
+
+// gatherUp waits, where each record waits for its commit, for the lanes that are about
+// to need one as well: all that wait share one commit, so that a round trip serves
+// as many as there are. It waits half as long as a commit takes at most, and only for
+// lanes whose record was started within that time.
+func (m *committer) gatherUp(ctx context.Context) {
+	limit := time.Duration(m.c.commitTook.Load()) / 2
+	if m.policy.Mode != EachRecord || limit == 0 {
+		return
+	}
+	timer := time.NewTimer(limit)
+	defer timer.Stop()
+	for m.expected(limit) {
+		select {
+		case <-m.due:
+		case <-timer.C:
+			return
+		case <-ctx.Done():
+			return
+		}
+	}
+}
+
+// expected reports whether a lane is about to need a commit.
+func (m *committer) expected(within time.Duration) bool {
+	for _, l := range m.c.allLanes() {
+		l.mu.Lock()
+		soon := !l.due && !l.blocked && l.t.undone > 0 && time.Now().UnixNano()-l.progress < int64(within)
+		l.mu.Unlock()
+		if soon {
+			return true
+		}
+	}
+	return false
+}
+
 // round commits what all lanes have resolved. Failed commits stay pending.
 func (m *committer) round(ctx context.Context) error {
 	c := m.c
+	if c.exactly() {
+		return m.roundExactly(ctx)
+	}
 	lanes, commits := m.gather()
 	if len(commits) == 0 {
 		return nil
@@ -179,7 +226,7 @@ func held(lanes []*lane, commits []primitives.Commit) (l []*lane, c []primitives
 func (m *committer) gather() (lanes []*lane, commits []primitives.Commit) {
 	for _, l := range m.c.allLanes() {
 		l.mu.Lock()
-		next := l.t.committable()
+		next := l.committable()
 		leases := l.t.leases
 		if l.state != laneReleased && (len(leases) > 0 || (next > max(l.committed, l.refused) && m.c.leaser == nil)) {
 			l.t.leases = nil
@@ -207,6 +254,7 @@ func (m *committer) settle(lanes []*lane, commits []primitives.Commit, err error
 		case reason == nil:
 			l.mu.Lock()
 			l.committed = max(l.committed, commits[i].Next)
+			l.goOn(commits[i])
 			l.mu.Unlock()
 		case errors.Is(reason, primitives.ErrNotAssigned) || errors.Is(reason, primitives.ErrLost):
 			l.mu.Lock()
@@ -218,6 +266,17 @@ func (m *committer) settle(lanes []*lane, commits []primitives.Commit, err error
 		}
 	}
 	return failedLanes, failed
+}
+
+// goOn lets the next record start where it waits for the commit of the one before
+// it. mu is held.
+func (l *lane) goOn(c primitives.Commit) {
+	if !l.due || len(l.t.leases) > 0 || l.t.committable() > c.Next {
+		return
+	}
+	l.due = false
+	l.progress = time.Now().UnixNano()
+	l.schedule()
 }
 
 // putBack makes leases that were not committed pending again.

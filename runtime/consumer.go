@@ -20,12 +20,14 @@ type consumer struct {
 	log  *slog.Logger
 	plan drainPlan
 
-	reader primitives.Reader
-	leaser primitives.Leaser // the reader, if it has leases
-	writer primitives.Writer // nil without outputs
-	dead   primitives.Writer // nil without dead letters
-	chain  Next              // middleware and handler
-	plain  bool              // no middleware, no time limit: the handler is called directly
+	reader     primitives.Reader
+	leaser     primitives.Leaser     // the reader, if it has leases
+	delayer primitives.Delayer // the reader, if records leave it to be tried again later
+	writer     primitives.Writer     // nil without outputs
+	dead       primitives.Writer     // nil without dead letters
+	transactor primitives.Transactor // the writer, if outputs and progress are committed together
+	chain      Next                  // middleware and handler
+	plain      bool                  // no middleware, no time limit: the handler is called directly
 
 	queue     *workQueue
 	pool      *pool
@@ -65,6 +67,7 @@ type consumer struct {
 	readErrors atomic.Int32 // in a row
 	backlog    atomic.Int64 // last known, -1 unknown
 	commitTook atomic.Int64 // nanoseconds of the last commit
+	voids      atomic.Int32 // transactions that failed in a row
 
 	unconfirmed atomic.Int64 // when the commits began of which none has got through since, unix nanoseconds; 0 none
 	commitStuck bool         // that was reported; only watch uses it
@@ -81,7 +84,7 @@ func newConsumer(flow string, spec *Consumer, log *slog.Logger, drain time.Durat
 		failure:  make(chan error, 1),
 		runDone:  make(chan struct{}),
 	}
-	if spec.Streams {
+	if spec.Streams || spec.Commit.Mode == EachRecord {
 		c.pace = newPace(1)
 	}
 	c.lanes.Store(&[]*lane{})
@@ -113,6 +116,9 @@ func (c *consumer) open(ctx context.Context, env *primitives.Env) (err error) {
 			return fmt.Errorf("%s: consumer %q: open sink %s: %w", c.spec.At, c.spec.Name, c.spec.Sink.Name, err)
 		}
 	}
+	if err := c.transactions(); err != nil {
+		return err
+	}
 	if c.spec.DeadLetter.Open != nil {
 		if c.dead, err = c.spec.DeadLetter.Open(ctx, env); err != nil {
 			return fmt.Errorf("%s: consumer %q: open dead letters %s: %w", c.spec.At, c.spec.Name, c.spec.DeadLetter.Name, err)
@@ -122,7 +128,7 @@ func (c *consumer) open(ctx context.Context, env *primitives.Env) (err error) {
 		return fmt.Errorf("%s: consumer %q: open source %s: %w", c.spec.At, c.spec.Name, c.spec.Source.Name, err)
 	}
 	c.leaser, _ = c.reader.(primitives.Leaser)
-	return nil
+	return c.delays()
 }
 
 // start sets up the first replicas and starts reading.
@@ -200,6 +206,12 @@ func (c *consumer) stop(err error) {
 
 func (c *consumer) allLanes() []*lane { return *c.lanes.Load() }
 
+// halted reports whether no further record is started because the flow drains. What
+// was committed as it was read is still handled then, while there is time.
+func (c *consumer) halted() bool {
+	return c.draining.Load() && (c.spec.Commit.Mode != OnRead || c.handlerCtx.Err() != nil)
+}
+
 func (c *consumer) succeeded(n int) {
 	c.stats.ok.Add(int64(n))
 	c.stats.rate.add(time.Now(), n)
@@ -230,6 +242,9 @@ func (in intake) Assign(p primitives.Partition, start int64) primitives.Lane {
 	lanes := append(append([]*lane(nil), c.allLanes()...), l)
 	c.lanes.Store(&lanes)
 	c.lanesMu.Unlock()
+	if c.exactly() {
+		c.helpers.Go(func() { c.claim(l) })
+	}
 	c.log.Debug("partition assigned", "partition", p.String(), "offset", start)
 	return l
 }
@@ -297,6 +312,7 @@ func (in intake) Lose(lost ...primitives.Lane) {
 	lanes := own(lost)
 	for _, l := range lanes {
 		l.release(primitives.ErrLost)
+		in.c.helpers.Go(func() { in.c.abort(l) })
 		in.c.log.Warn("partition lost", "partition", l.part.String())
 	}
 	in.c.drop(lanes)
@@ -307,6 +323,7 @@ func (c *consumer) release(ctx context.Context, lanes []*lane, cause error) {
 	var leases []any
 	for _, l := range lanes {
 		leases = append(leases, l.release(cause)...)
+		c.abort(l)
 	}
 	c.drop(lanes)
 	if c.leaser != nil && len(leases) > 0 {

@@ -80,6 +80,9 @@ func (t *task) failed(r ref, v view, err error) (goOn bool) {
 		c.stats.retried.Add(1)
 		d := c.retryDelay(attempt, err)
 		log.Warn("trying again", "in", d, "error", err)
+		if c.delayer != nil {
+			return c.later(r, rec, attempt, d)
+		}
 		l.postpone(d, c.spec.Retry.Park, r.seq)
 		return c.spec.Order != ByPartition || c.spec.Retry.Park
 	}
@@ -117,6 +120,15 @@ func (c *consumer) giveUp(r ref, rec primitives.Record, attempt int, err error) 
 	log := c.log.With("partition", r.lane.part.String(), "offset", rec.Offset, "attempt", attempt)
 	switch {
 	case c.dead != nil:
+		if over := r.lane.countDead(r.seq); over != nil {
+			c.stats.failed.Add(1)
+			c.stop(&RecordError{c.spec.Name, r.lane.part, rec.Offset, attempt, errors.Join(over, err)})
+			return false
+		}
+		if c.exactly() {
+			r.lane.beginLetter()
+			defer r.lane.endLetter()
+		}
 		if !c.bury(r.lane, rec, attempt, err) {
 			return false
 		}
@@ -132,6 +144,43 @@ func (c *consumer) giveUp(r ref, rec primitives.Record, attempt int, err error) 
 	}
 	r.lane.resolveNow(r)
 	return true
+}
+
+// deadCount is what a lane knows of its dead letters since it was assigned.
+type deadCount struct {
+	all, row int
+	last     uint64 // sequence number of the last
+}
+
+// ErrDeadLetterLimit is joined to the error with which a flow stops when a partition
+// has more dead letters than DeadLetterLimit allows.
+var ErrDeadLetterLimit = errors.New("more dead letters than DeadLetterLimit allows: mend what they fail of, or raise the limit")
+
+// countDead counts one more dead letter, and errs when that is beyond the limit. Each
+// earlier record that is no dead letter counts as handled well.
+func (l *lane) countDead(seq uint64) error {
+	limit := l.c.spec.DeadLimit
+	if limit == (DeadLimit{}) {
+		return nil
+	}
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	d := l.dead
+	d.row++
+	if d.all > 0 && seq > d.last+1 || d.all == 0 {
+		d.row = 1
+	}
+	well := max(0, int(seq)-d.all)
+	d.all++
+	d.last = max(d.last, seq)
+	switch {
+	case limit.Consecutive > 0 && d.row > limit.Consecutive:
+		return fmt.Errorf("%w: %d in a row", ErrDeadLetterLimit, d.row)
+	case limit.Ratio > 0 && float64(d.all) > limit.Ratio*float64(well):
+		return fmt.Errorf("%w: %d, with %d records handled well", ErrDeadLetterLimit, d.all, well)
+	}
+	l.dead = d
+	return nil
 }
 
 // Names of the headers of a dead letter. Its key, value and other headers are
@@ -176,13 +225,17 @@ func (c *consumer) bury(l *lane, rec primitives.Record, attempt int, cause error
 	}
 	backoff := Backoff{First: 100 * time.Millisecond, Max: 10 * time.Second}
 	for try := 1; ; try++ {
-		err := c.writeAndWait(c.dead, out.Records)
+		err := c.writeLetter(l, out.Records)
 		if err == nil {
 			return true
 		}
 		c.log.Error("dead letters cannot be written, trying again", "sink", c.spec.DeadLetter.Name,
 			"partition", l.part.String(), "offset", rec.Offset, "error", err)
 		c.stats.deadFailed.Add(1)
+		if c.exactly() {
+			c.void(l, err)
+			return false
+		}
 		select {
 		case <-time.After(backoff.Delay(try)):
 		case <-l.ctx.Done():
@@ -193,6 +246,11 @@ func (c *consumer) bury(l *lane, rec primitives.Record, attempt int, cause error
 
 // writeAndWait writes records and returns when they are durable.
 func (c *consumer) writeAndWait(w primitives.Writer, recs []primitives.Record) error {
+	return waitFor(func(done func(error)) { w.Write(c.sinkCtx, recs, done) })
+}
+
+// waitFor calls write and waits for its done.
+func waitFor(write func(done func(error))) error {
 	result := make(chan error, 1)
 	done := func(err error) {
 		select {
@@ -200,7 +258,7 @@ func (c *consumer) writeAndWait(w primitives.Writer, recs []primitives.Record) e
 		default:
 		}
 	}
-	if err := guard(func() error { w.Write(c.sinkCtx, recs, done); return nil }); err != nil {
+	if err := guard(func() error { write(done); return nil }); err != nil {
 		return err
 	}
 	return <-result

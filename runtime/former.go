@@ -296,6 +296,12 @@ func (t *task) failedBatch(refs []ref, recs []primitives.Record, err error) {
 		attempt := int(recs[i].Attempt)
 		if c.retries(attempt, reasons[i]) && !primitives.IsPermanent(reasons[i]) {
 			c.stats.retried.Add(1)
+			if c.delayer != nil {
+				if !c.later(r, recs[i], attempt, c.retryDelay(attempt, reasons[i])) && c.ending() {
+					break
+				}
+				continue
+			}
 			again[r.lane] = append(again[r.lane], r.seq)
 			delay = max(delay, c.retryDelay(attempt, reasons[i]))
 			continue

@@ -51,6 +51,7 @@ type lane struct {
 	full    bool // Push waits for the low water mark
 	blocked bool // a record waits for its next attempt, and the lane with it
 	forming bool // its turn is that of the batch being formed, which may take more
+	due     bool // each record: what is resolved has to be committed before the next one starts
 
 	// By partition at most one batch of outputs is being written, so that a
 	// failed one can be written again before those that follow it.
@@ -63,13 +64,16 @@ type lane struct {
 	// or a record of it has stopped the flow and what follows must not overtake it.
 	closed atomic.Bool
 
+	transacted // exactly once
+	dead       deadCount
+
 	active    int // turns and batches that are not finished
 	idle      chan struct{}
 	committed int64 // what the source has confirmed
 	sent      int64 // highest position given to Commit: it never goes backwards
 	refused   int64 // what the source does not take because the partition is not held
 
-	progress  int64 // when head last moved or work began, unix nanoseconds
+	progress  int64 // when head last moved, was committed where that is waited for, or work began; unix nanoseconds
 	stallSeen bool
 }
 
@@ -81,6 +85,8 @@ func newLane(c *consumer, p primitives.Partition, start int64) *lane {
 		sent:      start,
 		progress:  time.Now().UnixNano(),
 	}
+	l.gate = make(chan struct{}, 1)
+	l.t.onRead = c.spec.Commit.Mode == OnRead
 	l.room.L = &l.mu
 	l.ctx, l.cancel = context.WithCancelCause(c.handlerCtx)
 	return l
@@ -96,6 +102,9 @@ func (l *lane) Push(ctx context.Context, burst []primitives.Record) (int, error)
 			l.mu.Unlock()
 			return taken, err
 		}
+		if l.skip > 0 {
+			taken += l.behind(burst[taken:])
+		}
 		n := min(len(burst)-taken, l.t.free())
 		n = l.c.budget.fit(burst[taken : taken+n])
 		if l.t.undone == 0 && n > 0 {
@@ -104,6 +113,9 @@ func (l *lane) Push(ctx context.Context, burst []primitives.Record) (int, error)
 		l.c.budget.add(l.t.push(burst[taken:taken+n], time.Now().UnixNano()))
 		taken += n
 		l.schedule()
+		if l.t.onRead {
+			l.c.committer.note(l)
+		}
 		l.mu.Unlock()
 		if taken > 0 {
 			l.c.readOK()
@@ -130,7 +142,7 @@ func (l *lane) waitRoom(ctx context.Context) error {
 		case ctx.Err() != nil:
 			return ctx.Err()
 		}
-		if l.hasRoom() {
+		if l.hasRoom() && (l.claimed || !l.c.exactly()) {
 			return nil
 		}
 		if !armed {
@@ -211,15 +223,20 @@ func (l *lane) runnable() bool {
 	if l.state == laneReleased {
 		return false
 	}
-	if l.pending != nil && l.writing == nil {
+	if l.flushable() {
 		return true
 	}
 	return l.startable() > 0
 }
 
+// flushable reports whether outputs wait that could be written now. mu is held.
+func (l *lane) flushable() bool {
+	return l.pending != nil && l.writing == nil && !l.hold && l.state != laneReleased
+}
+
 // startable is the number of records that a turn could take now. mu is held.
 func (l *lane) startable() int {
-	if l.state != laneRunning || l.blocked || l.c.stopped.Load() || l.c.draining.Load() || l.c.queue.paused.Load() {
+	if l.state != laneRunning || l.blocked || l.due || l.c.stopped.Load() || l.c.halted() || l.c.queue.paused.Load() {
 		return 0
 	}
 	if l.c.spec.Order == ByPartition && (l.turns > 0 && !l.forming || l.pending.size() > maxPending) {
@@ -238,7 +255,7 @@ func (l *lane) begin(dst []uint64, n int) (seqs []uint64, flush *batch) {
 	l.mu.Lock()
 	defer l.mu.Unlock()
 	l.queued = false
-	if l.pending != nil && l.writing == nil && l.state != laneReleased {
+	if l.flushable() {
 		flush, l.writing, l.pending = l.pending, l.pending, nil
 	}
 	if k := l.startable(); k > 0 {
@@ -280,7 +297,7 @@ func (l *lane) giveBack(seqs []uint64) {
 func (l *lane) takePending() *batch {
 	l.mu.Lock()
 	defer l.mu.Unlock()
-	if l.pending == nil || l.writing != nil || l.state == laneReleased {
+	if !l.flushable() {
 		return nil
 	}
 	l.writing, l.pending = l.pending, nil
@@ -290,17 +307,29 @@ func (l *lane) takePending() *batch {
 // finish counts down what is under way. mu is held.
 func (l *lane) finish() {
 	l.active--
-	if l.active == 0 && l.idle != nil {
+	l.settled()
+}
+
+// settled tells those who wait that nothing is under way any more. mu is held.
+func (l *lane) settled() {
+	if l.idle != nil && !l.busy() {
 		close(l.idle)
 		l.idle = nil
 	}
+}
+
+// busy reports whether a turn or batch is under way. What was committed as it was
+// read has to be handled as well, as it will not come again. mu is held.
+func (l *lane) busy() bool {
+	return l.active > 0 ||
+		l.c.spec.Commit.Mode == OnRead && l.state == laneRunning && l.t.undone > 0 && !l.c.stopped.Load()
 }
 
 // quiet returns a channel that is closed when no turn or batch is under way.
 func (l *lane) quiet() <-chan struct{} {
 	l.mu.Lock()
 	defer l.mu.Unlock()
-	if l.active == 0 {
+	if !l.busy() {
 		return closedChan
 	}
 	if l.idle == nil {
@@ -333,6 +362,7 @@ func (l *lane) resolve(done []ref) (wakeOthers bool) {
 	}
 	if l.t.head != head {
 		l.progress = now
+		l.due = l.c.spec.Commit.Mode == EachRecord
 		l.c.committer.note(l)
 		l.room.Broadcast()
 	} else if len(l.t.leases) > 0 {

@@ -19,9 +19,9 @@ func desc(name, help string, labels ...string) *prometheus.Desc {
 // descs holds one description per metric. Units are base units; no label has a
 // key, an offset or anything else without bound.
 type descs struct {
-	messages, handler, sink, age, inflight, backlog, burn, replicas, busy       *prometheus.Desc
-	stalled, stalls, position, committed, lag, invalid, sourceErrors            *prometheus.Desc
-	commitErrors, sinkRetries, deadErrors, outputs, requests, requestsNow, info *prometheus.Desc
+	messages, handler, sink, age, inflight, backlog, burn, replicas, busy               *prometheus.Desc
+	stalled, stalls, position, committed, lag, invalid, sourceErrors                    *prometheus.Desc
+	commitErrors, voided, sinkRetries, deadErrors, outputs, requests, requestsNow, info *prometheus.Desc
 }
 
 func newDescs() descs {
@@ -44,6 +44,7 @@ func newDescs() descs {
 		invalid:      desc("flow_invalid_total", "Records that could not be decoded.", p),
 		sourceErrors: desc("flow_source_errors_total", "Errors of the source that were tried again.", p),
 		commitErrors: desc("flow_commit_errors_total", "Commits that failed.", p),
+		voided:       desc("flow_transactions_failed_total", "Transactions that failed, so that their partition was begun anew.", p),
 		sinkRetries:  desc("flow_sink_retries_total", "Writes that were tried again.", p),
 		deadErrors:   desc("flow_dead_letter_errors_total", "Writes of dead letters that failed and were tried again.", p),
 		outputs:      desc("flow_outputs_total", "Records written to the sink.", p),
@@ -93,6 +94,7 @@ func (m *metrics) Collect(ch chan<- prometheus.Metric) {
 		counter(d.stalls, p.Errors.Stalls, p.Name)
 		counter(d.sourceErrors, p.Errors.Source, p.Name)
 		counter(d.commitErrors, p.Errors.Commit, p.Name)
+		counter(d.voided, p.Errors.Voided, p.Name)
 		counter(d.sinkRetries, p.Errors.Sink, p.Name)
 		counter(d.deadErrors, p.Errors.DeadLetter, p.Name)
 		if p.Backlog != nil {

@@ -56,6 +56,7 @@ type Errors struct {
 	DeadLetter int64 `json:"dead_letter"`
 	Commit     int64 `json:"commit"`
 	Stalls     int64 `json:"stalls"`
+	Voided     int64 `json:"voided"` // transactions that failed, so that their partition was begun anew
 }
 
 // Latency are quantiles in seconds over the life of the process, within 12 %.
@@ -118,7 +119,7 @@ func (c *consumer) snapshot(now time.Time) ProcessorSnapshot {
 		Messages: c.stats.counts(),
 		Errors: Errors{
 			Invalid: c.stats.invalid.Load(), Source: c.stats.sourceErrors.Load(), Sink: c.stats.sinkRetried.Load(),
-			DeadLetter: c.stats.deadFailed.Load(), Commit: c.stats.commitErrors.Load(), Stalls: c.stats.stalls.Load(),
+			DeadLetter: c.stats.deadFailed.Load(), Commit: c.stats.commitErrors.Load(), Stalls: c.stats.stalls.Load(), Voided: c.stats.voided.Load(),
 		},
 		Handler: c.stats.handler.latency(), Sink: c.stats.sinkWrite.latency(), Age: c.stats.age.latency(),
 	}

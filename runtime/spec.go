@@ -44,6 +44,7 @@ type Consumer struct {
 	Order       Order
 	Retry       Retry
 	DeadLetter  DeadLetter
+	DeadLimit   DeadLimit
 	SkipFailed  bool
 	SkipInvalid bool
 	Timeout     time.Duration // of one call of the handler; 0 none
@@ -59,6 +60,13 @@ type Consumer struct {
 type DeadLetter struct {
 	Sink
 	Encode func(primitives.Record, *primitives.Outputs) error
+}
+
+// DeadLimit says how many dead letters of a partition stop the flow. The zero value
+// is no limit.
+type DeadLimit struct {
+	Consecutive int     // in a row
+	Ratio       float64 // per record that was handled well
 }
 
 // Processor is what all three kinds of processors have in common.
@@ -87,12 +95,42 @@ type Retry struct {
 	Attempts int // in all, 1 means no second attempt
 	Backoff  Backoff
 	Park     bool // by partition: go on with the next records meanwhile, out of order
+	Away     bool // the source keeps the record meanwhile and delivers it again
 }
 
-// CommitPolicy says when progress is committed: when either limit is reached.
+// CommitPolicy says what is committed, and when: as soon as either limit is reached.
 type CommitPolicy struct {
 	Every   time.Duration
 	Records int // of one partition; 0 no limit
+	Mode    CommitMode
+}
+
+// CommitMode says how progress and outputs hang together.
+type CommitMode int
+
+const (
+	// AtLeastOnce commits records that are resolved, by the policy's limits.
+	AtLeastOnce CommitMode = iota
+	// EachRecord starts a partition's next record when the one before it is committed.
+	EachRecord
+	// OnRead commits what was read, handled or not: what is not handled when the
+	// process dies is lost.
+	OnRead
+	// ExactlyOnce commits outputs and progress in one transaction per partition.
+	ExactlyOnce
+)
+
+// String returns the name that options and the graph use.
+func (m CommitMode) String() string {
+	switch m {
+	case EachRecord:
+		return "each"
+	case OnRead:
+		return "on_read"
+	case ExactlyOnce:
+		return "exactly_once"
+	}
+	return "at_least_once"
 }
 
 // Buffer bounds what a processor holds.

@@ -13,7 +13,7 @@ type stats struct {
 	ok, skipped, retried, dead, failed, invalid atomic.Int64
 	outputs, sinkRetried, deadFailed            atomic.Int64
 	sourceErrors, commitErrors, commits         atomic.Int64
-	stalls                                      atomic.Int64
+	stalls, voided                              atomic.Int64
 	running                                     atomic.Int64 // handler calls in progress
 
 	handler   histogram // seconds per call

@@ -71,6 +71,7 @@ type tracker struct {
 	keys       map[uint64]uint64
 
 	position int64 // where the log goes on after the window
+	onRead   bool  // leases count as resolved when they are pushed
 	bytes    int   // of the records in the window that are not done
 	undone   int   // records in the window that are not done
 	leases   []any // of resolved records, to be committed
@@ -99,6 +100,10 @@ func (t *tracker) push(recs []primitives.Record, now int64) int {
 		at := t.tail & t.mask
 		t.recs[at] = *r
 		t.recs[at].Partition = t.part
+		if t.onRead && r.Lease != nil {
+			t.leases = append(t.leases, r.Lease)
+			t.recs[at].Lease = nil
+		}
 		s := &t.slots[at]
 		*s = slot{pushed: now, attempt: max(r.Attempt-1, 0)}
 		switch t.order {

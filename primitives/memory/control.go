@@ -18,11 +18,12 @@ const (
 	OpExtend                // extend leases of a queue
 	OpRelease               // release leases of a queue
 	OpBacklog               // count what is waiting
+	OpClaim                 // take one partition over for the transactions of a writer
 )
 
 // String returns the name in lower case: "open", "read".
 func (k OpKind) String() string {
-	names := [...]string{"open", "read", "commit", "write", "extend", "release", "backlog"}
+	names := [...]string{"open", "read", "commit", "write", "extend", "release", "backlog", "claim"}
 	if int(k) < len(names) {
 		return names[k]
 	}
@@ -60,12 +61,13 @@ type control struct{ f func(Op) error }
 // goroutine that performs it, with no lock held. f may look, block, or return an
 // error, which then is what the operation meets:
 //
-//   - OpOpen and OpBacklog fail with it.
+//   - OpOpen, OpBacklog and OpClaim fail with it.
 //   - OpRead: it is given to Intake.Retry, and the read is tried again; when it
 //     is marked with primitives.Permanent it ends Run.
 //   - OpWrite: nothing of Op.Records is stored. A *primitives.BatchError, with
 //     indexes into Op.Records, refuses only some of them.
 //   - OpCommit, OpExtend, OpRelease: nothing is changed in this partition or queue.
+//     A transaction whose OpCommit fails is aborted.
 //
 // Functions are called in the order in which they were added; the first error
 // counts. The function returned takes f away again.

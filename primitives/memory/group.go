@@ -18,6 +18,7 @@ type share struct {
 	committed int64   // -1: nothing yet
 	owner     *reader // has a lane for it
 	epoch     int64   // of the lane that may commit
+	writer    any     // whose transactions count: the last that claimed it
 	target    *reader // should have one; nil: nobody, or elsewhere
 	elsewhere bool    // taken away by Revoke or Lose until Assign
 }

@@ -17,6 +17,7 @@ var (
 	_ primitives.Backlogger  = (*reader)(nil)
 	_ primitives.Partitioned = (*reader)(nil)
 	_ primitives.Pauser      = (*reader)(nil)
+	_ primitives.Reclaimer   = (*reader)(nil)
 )
 
 type readerConfig struct {
@@ -363,6 +364,19 @@ func (r *reader) Commit(ctx context.Context, commits []primitives.Commit) error 
 		return &primitives.CommitError{Errs: errs}
 	}
 	return nil
+}
+
+// Reclaim drops the lane of a partition and takes it again at what is committed.
+func (r *reader) Reclaim(p primitives.Partition, epoch int64) {
+	r.broker.mu.Lock()
+	defer r.broker.mu.Unlock()
+	if p.Topic != r.topic || p.ID < 0 || int(p.ID) >= len(r.group.shares) {
+		return
+	}
+	if s := r.group.shares[p.ID]; s.owner == r && s.epoch == epoch {
+		s.owner = nil // run sees that it was lost, and takes it again
+		r.group.changed.broadcast()
+	}
 }
 
 // Pause stops pushing records of partitions; a burst under way goes on.

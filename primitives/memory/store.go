@@ -19,11 +19,21 @@ type topicStore struct {
 
 func (s *topicStore) String() string { return "topic " + s.name }
 
-// write copies the batch, sorted by partition, and appends each part to its
-// log. The copying is done without the lock.
+// write copies the batch and appends each part to its log.
 func (s *topicStore) write(ctx context.Context, batch []primitives.Record) error {
+	parts, err := s.accept(ctx, batch)
+	s.broker.mu.Lock()
+	s.append(parts)
+	s.broker.mu.Unlock()
+	return err
+}
+
+// accept copies the batch, sorted by partition, and asks the control functions. It
+// returns what is to be stored and the error about the rest. The copying is done
+// without the lock.
+func (s *topicStore) accept(ctx context.Context, batch []primitives.Record) ([]part, error) {
 	if len(batch) == 0 {
-		return nil
+		return nil, nil
 	}
 	s.broker.mu.Lock()
 	n := len(s.broker.topics[s.name].parts)
@@ -38,7 +48,7 @@ func (s *topicStore) write(ctx context.Context, batch []primitives.Record) error
 			a.copy(&stored[i], &batch[i])
 			stamp(&stored[i], now)
 		}
-		return s.store(ctx, []part{{id: 0, records: stored}}, len(batch))
+		return s.filter(ctx, []part{{id: 0, records: stored}}, len(batch))
 	}
 
 	ids := make([]int32, len(batch))
@@ -72,7 +82,7 @@ func (s *topicStore) write(ctx context.Context, batch []primitives.Record) error
 			parts = append(parts, part{id: int32(p), records: stored[from:to:to], indexes: indexes[from:to]})
 		}
 	}
-	return s.store(ctx, parts, len(batch))
+	return s.filter(ctx, parts, len(batch))
 }
 
 // A part is what a batch has for one partition.
@@ -82,8 +92,8 @@ type part struct {
 	indexes []int // of the records in the batch; nil when they are the batch
 }
 
-// store asks the control functions and appends what they let pass.
-func (s *topicStore) store(ctx context.Context, parts []part, size int) error {
+// filter asks the control functions and returns what they let pass.
+func (s *topicStore) filter(ctx context.Context, parts []part, size int) ([]part, error) {
 	var failed []primitives.RecordError
 	var whole error
 	for i := range parts {
@@ -99,7 +109,20 @@ func (s *topicStore) store(ctx context.Context, parts []part, size int) error {
 		failed = append(failed, refused...)
 	}
 
-	s.broker.mu.Lock()
+	switch {
+	case len(failed) == 0:
+		return parts, nil
+	case len(failed) == size:
+		var some *primitives.BatchError
+		if !errors.As(whole, &some) {
+			return parts, whole
+		}
+	}
+	return parts, &primitives.BatchError{Failed: failed}
+}
+
+// append adds what was accepted to the logs. The caller holds the broker's mu.
+func (s *topicStore) append(parts []part) {
 	t := s.broker.topics[s.name]
 	for _, p := range parts {
 		if len(p.records) == 0 {
@@ -111,18 +134,6 @@ func (s *topicStore) store(ctx context.Context, parts []part, size int) error {
 		}
 	}
 	s.broker.changed.broadcast()
-	s.broker.mu.Unlock()
-
-	switch {
-	case len(failed) == 0:
-		return nil
-	case len(failed) == size:
-		var some *primitives.BatchError
-		if !errors.As(whole, &some) {
-			return whole
-		}
-	}
-	return &primitives.BatchError{Failed: failed}
 }
 
 // refuse splits a part into the records that are stored all the same and those

@@ -123,7 +123,7 @@ func (t Topic[T]) OpenSink(ctx context.Context, env *primitives.Env) (primitives
 	b.topic(t.Name, max(t.Partitions, 1))
 	b.mu.Unlock()
 	store := &topicStore{broker: b, name: t.Name, retain: t.Retain}
-	return newWriter(store, release, t.Async), nil
+	return &topicWriter{newWriter(store, release, t.Async), store}, nil
 }
 
 func (t Topic[T]) open(ctx context.Context, env *primitives.Env) (*Broker, func() error, error) {
