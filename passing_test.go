@@ -114,7 +114,14 @@ func TestRequestHooks(t *testing.T) {
 			next.ServeHTTP(w, r.WithContext(flow.WithRequestHooks(r.Context(), hooks)))
 		})
 	}
-	app := flow.New("app", quiet(), flow.UseHTTP(note))
+	var outside int
+	around := func(next http.Handler) http.Handler {
+		return http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+			hooks := &flow.RequestHooks{Route: func(string, string, string) { outside++ }}
+			next.ServeHTTP(w, r.WithContext(flow.WithRequestHooks(r.Context(), hooks)))
+		})
+	}
+	app := flow.New("app", quiet(), flow.UseHTTP(around, note))
 	type order struct {
 		ID string `path:"id"`
 	}
@@ -129,6 +136,7 @@ func TestRequestHooks(t *testing.T) {
 		h.ServeHTTP(discard{}, req)
 	}
 	equal(t, "told", told, []string{"take: POST /orders/{id}", "GET /orders/{id}: GET /orders/{id}", "/files/*:  /files/*"})
+	equal(t, "told the middleware outside of it", outside, 3)
 	got, _ := new(broker.Records("orders", 0)[0]).Header("path")
 	equal(t, "header of the output", string(got), "/orders/7")
 }

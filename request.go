@@ -11,7 +11,7 @@ import (
 type RequestHooks = runtime.RequestHooks
 
 // WithRequestHooks returns a context with hooks, for the request that middleware
-// given to UseHTTP hands on. It replaces hooks of middleware further out.
+// given to UseHTTP hands on. Hooks of middleware further out are called first.
 func WithRequestHooks(ctx context.Context, h *RequestHooks) context.Context {
 	return runtime.WithRequestHooks(ctx, h)
 }

@@ -26,15 +26,24 @@ type RequestHooks struct {
 
 type requestHooksKey struct{}
 
-// WithRequestHooks returns a context for the request that middleware hands on.
-// Hooks of middleware further out are replaced: call them from yours, by
-// RequestHooksOf, where both are wanted.
+// WithRequestHooks returns a context for the request that middleware hands on. Hooks
+// that are in ctx already, of middleware further out, are called first.
 func WithRequestHooks(ctx context.Context, h *RequestHooks) context.Context {
+	if outer := hooksOf(ctx); outer != nil && h != nil {
+		inner := h
+		h = &RequestHooks{
+			Route: func(processor, method, path string) {
+				outer.route(processor, method, path)
+				inner.route(processor, method, path)
+			},
+			Outputs: func(outputs []primitives.Record) {
+				outer.outputs(outputs)
+				inner.outputs(outputs)
+			},
+		}
+	}
 	return context.WithValue(ctx, requestHooksKey{}, h)
 }
-
-// RequestHooksOf returns the hooks in a request's context, nil when there are none.
-func RequestHooksOf(ctx context.Context) *RequestHooks { return hooksOf(ctx) }
 
 func hooksOf(ctx context.Context) *RequestHooks {
 	h, _ := ctx.Value(requestHooksKey{}).(*RequestHooks)
