@@ -87,8 +87,12 @@ func (o *Outlet) Write(ctx context.Context, out *primitives.Outputs) error {
 	if err == nil {
 		select {
 		case err = <-result:
-		case <-ctx.Done():
-			return ctx.Err() // the writer still has the outputs
+		default: // only now: waiting for a context has its price
+			select {
+			case err = <-result:
+			case <-ctx.Done():
+				return ctx.Err() // the writer still has the outputs
+			}
 		}
 	}
 	o.stats.sinkWrite.observe(time.Since(began), 1)
@@ -126,6 +130,7 @@ type routeState struct {
 	stats   stats
 	writer  primitives.Writer
 	next    atomic.Uint32 // the replica whose turn it is
+	counts  routeCounts
 	classes [6]atomic.Int64
 }
 
@@ -173,7 +178,7 @@ func (f *frontend) open(ctx context.Context, env *primitives.Env) (err error) {
 			}
 		}
 		r.Web.Name, r.Web.Timeout, r.Web.BodyLimit = r.Name, r.Timeout, int64(r.MaxBody)
-		r.Web.Limiter, r.Web.Observe, r.Web.Begin = r.limiter, r.observe, f.begin(r.Name, r.Web)
+		r.Web.Limiter, r.Web.Observe, r.Web.Begin = r.limiter, r.counts.observe, f.begin(r.Name, r.Web)
 		r.Web.Handler = r.wrap(r.Web.Handler)
 		if err := f.server.Add(r.Web); err != nil {
 			return err
@@ -194,20 +199,6 @@ func (r *routeState) wrap(next web.Handler) web.Handler {
 		values, giveBack := r.pool.borrow(int(r.next.Add(1)))
 		defer giveBack()
 		return next(&replicaContext{ctx, values}, w, req)
-	}
-}
-
-func (r *routeState) observe(status int, took time.Duration) {
-	r.stats.handler.observe(took, 1)
-	r.classes[min(max(status/100, 0), 5)].Add(1)
-	switch {
-	case status < 400:
-		r.stats.ok.Add(1)
-		r.stats.rate.add(time.Now(), 1)
-	case status == http.StatusServiceUnavailable, status >= 500:
-		r.stats.failed.Add(1)
-	default:
-		r.stats.invalid.Add(1)
 	}
 }
 
@@ -283,6 +274,7 @@ func (f *frontend) snapshots(now time.Time) []ProcessorSnapshot {
 		if r.Web == nil {
 			continue
 		}
+		r.fold()
 		inFlight, waiting, _ := r.limiter.Stats()
 		backlog := int64(waiting)
 		out = append(out, ProcessorSnapshot{

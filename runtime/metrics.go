@@ -120,6 +120,7 @@ func (m *metrics) Collect(ch chan<- prometheus.Metric) {
 		if r.Web == nil {
 			continue
 		}
+		r.fold()
 		common(r.Name, &r.stats, r.pool.Replicas(), 0)
 		inFlight, _, _ := r.limiter.Stats()
 		gauge(d.requestsNow, float64(inFlight), r.Name)

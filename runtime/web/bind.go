@@ -240,7 +240,7 @@ func (c *binding) fromQuery(fields []field, query string) {
 }
 
 func unescape(s string) (string, bool) {
-	if !strings.ContainsAny(s, "%+") {
+	if strings.IndexByte(s, '%') < 0 && strings.IndexByte(s, '+') < 0 {
 		return s, true
 	}
 	s, err := url.QueryUnescape(s)

@@ -4,7 +4,7 @@ import (
 	"context"
 	"net/http"
 	"slices"
-	"sync"
+	"sync/atomic"
 
 	"github.com/go-chi/chi/v5"
 )
@@ -12,58 +12,70 @@ import (
 // directRoutes are those whose requests are spared what chi does for handlers of
 // net/http: a copy of the request with a context of chi's, and a map of path
 // values. chi finds them all the same.
-type directRoutes struct {
-	routes map[directKey]*Route
-	finds  sync.Pool // of *chi.Context
-}
+type directRoutes map[directKey]*Route
 
 // A directKey is a method and a pattern as chi has it.
 type directKey struct{ method, route string }
 
 func (s *Server) addDirect(rt *Route) {
-	if s.direct.routes == nil {
-		s.direct.routes = map[directKey]*Route{}
-	}
-	s.direct.routes[directKey{rt.Pattern.Method, rt.Pattern.route}] = rt
+	s.direct[directKey{rt.Pattern.Method, rt.Pattern.route}] = rt
 	if rt.Pattern.Method == http.MethodGet {
-		s.direct.routes[directKey{http.MethodHead, rt.Pattern.route}] = rt
+		s.direct[directKey{http.MethodHead, rt.Pattern.route}] = rt
 	}
 }
 
+// A visit is what is used again from request to request.
+type visit struct {
+	found chi.Context
+	shard int
+}
+
+// Shards is how many sets of counters there should be of what is counted per
+// request, so that processors don't have to pass them to and fro.
+const Shards = 8
+
+// A count is alone in its part of the processors' caches.
+type count struct {
+	atomic.Int64
+	_ [120]byte
+}
+
+func (s *Server) newVisit() *visit {
+	if v, ok := s.visits.Get().(*visit); ok { // most likely the last one of this processor
+		return v
+	}
+	return &visit{shard: int(s.lastShard.Add(1) % Shards)}
+}
+
 // route answers a request: directly, or by chi.
-func (s *Server) route(w http.ResponseWriter, r *http.Request) {
-	if !s.serveDirect(w, r) {
+func (s *Server) route(v *visit, w http.ResponseWriter, r *http.Request) {
+	if !s.serveDirect(v, w, r) {
 		s.mux.ServeHTTP(w, r)
 	}
 }
 
 // routeMounted is route where a chi of the user's may be around this one. Then
 // r's path begins with what that one has matched, which only chi knows.
-func (s *Server) routeMounted(w http.ResponseWriter, r *http.Request) {
+func (s *Server) routeMounted(v *visit, w http.ResponseWriter, r *http.Request) {
 	if chi.RouteContext(r.Context()) != nil {
 		s.mux.ServeHTTP(w, r)
 		return
 	}
-	s.route(w, r)
+	s.route(v, w, r)
 }
 
 // serveDirect reports whether r was for a direct route. If so, it is answered.
-func (s *Server) serveDirect(w http.ResponseWriter, r *http.Request) bool {
-	found, ok := s.direct.finds.Get().(*chi.Context)
-	if !ok {
-		found = chi.NewRouteContext()
-	}
-	found.Reset()
-	defer s.direct.finds.Put(found)
+func (s *Server) serveDirect(v *visit, w http.ResponseWriter, r *http.Request) bool {
+	v.found.Reset()
 	path := r.URL.RawPath
 	if path == "" {
 		path = r.URL.Path
 	}
-	rt := s.direct.routes[directKey{r.Method, s.mux.Find(found, r.Method, path)}]
+	rt := s.direct[directKey{r.Method, s.mux.Find(&v.found, r.Method, path)}]
 	if rt == nil || rt.Timeout < 0 {
 		return false
 	}
-	s.serve(rt, &found.URLParams, w, r)
+	s.serve(rt, v, w, r)
 	return true
 }
 

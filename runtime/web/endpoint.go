@@ -32,10 +32,8 @@ type Route struct {
 	// nil means no bound. Routes may share one.
 	Limiter *Limiter
 
-	// Observe, when not nil, is called after every request with its status and how
-	// long it took. Status is StatusClientGone when the client left, and the one
-	// that was sent, or 0, when the connection was cut.
-	Observe func(status int, took time.Duration)
+	// Observe, when not nil, is called after every request.
+	Observe func(Observation)
 
 	// Begin, when not nil, is called before every request that the route takes.
 	Begin func(r *http.Request)
@@ -45,6 +43,19 @@ type Route struct {
 	// discreet is set when the Handler uses nothing that chi puts into the
 	// *http.Request, and does not wait for its context, only for ctx.
 	discreet bool
+}
+
+// An Observation says how a request was answered.
+type Observation struct {
+	// Status is StatusClientGone when the client left, and the one that was sent,
+	// or 0, when the connection was cut.
+	Status int
+	Began  time.Time
+	Took   time.Duration
+
+	// Shard is a number below Shards. Requests at the same time have different ones
+	// where it can be done, so that they can be counted in different places.
+	Shard int
 }
 
 // DefaultTimeout is how long a request may take when its route does not say.

@@ -11,7 +11,6 @@ import (
 	"regexp"
 	"strings"
 	"testing"
-	"time"
 )
 
 const secret = "pq: password authentication failed for user root"
@@ -100,7 +99,7 @@ func TestChosenStatus(t *testing.T) {
 func TestClientGone(t *testing.T) {
 	status := 0
 	rt := must(Endpoint("GET /x", func(ctx context.Context, _ struct{}) (string, error) { return "", ctx.Err() }))
-	rt.Observe = func(s int, _ time.Duration) { status = s }
+	rt.Observe = func(o Observation) { status = o.Status }
 	s, log := newTestServer(t, Config{}, rt)
 	ctx, cancel := context.WithCancel(t.Context())
 	cancel()

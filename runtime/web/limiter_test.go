@@ -84,7 +84,7 @@ func TestLimiterGrantedAndGivenUp(t *testing.T) {
 		synctest.Wait()
 		l.mu.Lock() // the first waiter has to wait for this with what it has to say
 		cancel()
-		l.inFlight--
+		l.inFlight.Add(-1)
 		l.grant()
 		l.mu.Unlock()
 		if err := <-first; err != context.Canceled {

@@ -6,7 +6,6 @@ import (
 	"net/http"
 	"strings"
 	"testing"
-	"time"
 )
 
 type redirect string
@@ -60,7 +59,7 @@ func TestReply(t *testing.T) {
 	for _, tt := range tests {
 		t.Run(tt.route.Pattern.Path, func(t *testing.T) {
 			seen := 0
-			tt.route.Observe = func(status int, _ time.Duration) { seen = status }
+			tt.route.Observe = func(o Observation) { seen = o.Status }
 			s, log := newTestServer(t, Config{}, tt.route)
 			w := send(s, "GET", tt.route.Pattern.Path, "")
 			if w.Code != tt.status || w.Body.String() != tt.body || w.Header().Get("Content-Type") != tt.contentType {

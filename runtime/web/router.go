@@ -33,7 +33,7 @@ func (s *Server) Add(rt *Route) error {
 		}
 	}
 	s.routes = append(s.routes, rt)
-	h := http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) { s.serve(rt, nil, w, r) })
+	h := http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) { s.serve(rt, &visit{}, w, r) })
 	if rt.discreet {
 		s.addDirect(rt)
 	}
@@ -97,20 +97,28 @@ func (s *Server) Routes() []*Route {
 
 // wrap puts the user's middleware, and what all requests go through, around
 // route, which answers what the middleware lets through.
-func (s *Server) wrap(middleware []func(http.Handler) http.Handler, route http.HandlerFunc) http.Handler {
-	var h http.Handler = route
+func (s *Server) wrap(middleware []func(http.Handler) http.Handler, route func(*visit, http.ResponseWriter, *http.Request)) http.Handler {
+	var h http.Handler = http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+		v := s.newVisit()
+		defer s.visits.Put(v)
+		route(v, w, r)
+	})
 	for _, m := range slices.Backward(middleware) {
 		h = m(h)
 	}
 	watched := len(middleware) > 0 // routes look after themselves
 	return http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
-		s.inFlight.Add(1)
-		defer s.inFlight.Add(-1)
+		v := s.newVisit()
+		s.inFlight[v.shard].Add(1)
+		defer func() {
+			s.inFlight[v.shard].Add(-1)
+			s.visits.Put(v)
+		}()
 		if s.draining.Load() {
 			w.Header().Set("Connection", "close")
 		}
 		if !watched {
-			route(w, r)
+			route(v, w, r)
 			return
 		}
 		watch(r.Context())
@@ -124,24 +132,23 @@ func (s *Server) wrap(middleware []func(http.Handler) http.Handler, route http.H
 	})
 }
 
-// serve answers one request of a route. params is nil when chi has put them into
-// the request.
-func (s *Server) serve(rt *Route, params *chi.RouteParams, w http.ResponseWriter, r *http.Request) {
+// serve answers one request of a route.
+func (s *Server) serve(rt *Route, v *visit, w http.ResponseWriter, r *http.Request) {
 	start, status := time.Now(), 0
 	if rt.Observe != nil {
-		defer func() { rt.Observe(status, time.Since(start)) }()
+		defer func() { rt.Observe(Observation{status, start, time.Since(start), v.shard}) }()
 	}
 	if rt.Begin != nil {
 		rt.Begin(r)
 	}
 	var err error
-	if status, err = s.attempt(rt, params, start, w, r); err != nil {
+	if status, err = s.attempt(rt, v, start, w, r); err != nil {
 		status = s.fail(w, r, err)
 	}
 }
 
 // attempt runs the route's handler within its limits. A panic is an error.
-func (s *Server) attempt(rt *Route, params *chi.RouteParams, start time.Time, w http.ResponseWriter, r *http.Request) (status int, err error) {
+func (s *Server) attempt(rt *Route, v *visit, start time.Time, w http.ResponseWriter, r *http.Request) (status int, err error) {
 	defer func() {
 		if v := recover(); v != nil {
 			err = panicked(v)
@@ -160,7 +167,9 @@ func (s *Server) attempt(rt *Route, params *chi.RouteParams, start time.Time, w 
 			timeout = DefaultTimeout
 		}
 		limited := withDeadline(ctx, start.Add(timeout))
-		limited.params = params
+		if len(v.found.RoutePatterns) > 0 {
+			limited.params = &v.found.URLParams
+		}
 		defer limited.stop()
 		ctx = limited
 	}

@@ -87,9 +87,11 @@ type Server struct {
 	http    *http.Server
 	cancel  context.CancelCauseFunc // of the requests' base context
 
-	inFlight atomic.Int64
-	draining atomic.Bool
-	serving  atomic.Bool
+	visits    sync.Pool // of *visit
+	lastShard atomic.Uint32
+	inFlight  [Shards]count
+	draining  atomic.Bool
+	serving   atomic.Bool
 
 	mu       sync.Mutex // guards what follows; never held while something waits
 	routes   []*Route
@@ -102,7 +104,7 @@ type Server struct {
 // NewServer returns a Server without routes. It does no I/O.
 func NewServer(config Config) *Server {
 	config = config.withDefaults()
-	s := &Server{config: config, log: config.Logger, mux: chi.NewMux(), empty: make(chan struct{}), silent: map[*conn]struct{}{}}
+	s := &Server{config: config, log: config.Logger, mux: chi.NewMux(), direct: directRoutes{}, empty: make(chan struct{}), silent: map[*conn]struct{}{}}
 	base, cancel := context.WithCancelCause(context.Background())
 	s.cancel = cancel
 	s.mux.NotFound(s.notFound)
@@ -172,7 +174,13 @@ func (s *Server) Addr() net.Addr {
 
 // InFlight is the number of requests that are being answered, also those that
 // wait for a Limiter.
-func (s *Server) InFlight() int { return int(s.inFlight.Load()) }
+func (s *Server) InFlight() int {
+	n := int64(0)
+	for i := range s.inFlight {
+		n += s.inFlight[i].Load()
+	}
+	return int(n)
+}
 
 // Serve answers requests until Shutdown, and then returns nil while the last of
 // them are still being answered: Shutdown waits for those. It needs Listen.
@@ -229,7 +237,7 @@ func (s *Server) Shutdown(ctx context.Context) error {
 	hush := s.closeSilentAfter(silentPatience)
 	defer hush()
 	if err := s.http.Shutdown(ctx); ctx.Err() != nil && errors.Is(err, ctx.Err()) {
-		n := s.inFlight.Load()
+		n := s.InFlight()
 		s.Cancel()
 		err = s.http.Close()
 		return errors.Join(fmt.Errorf("web: stopped with %d requests under way: %w", n, ctx.Err()), ignoreClosed(err))

@@ -76,7 +76,12 @@ func setBool(v reflect.Value, text string) error {
 }
 
 func setInt(v reflect.Value, text string) error {
-	n, err := strconv.ParseInt(text, 10, v.Type().Bits())
+	n, err := strconv.ParseInt(text, 10, 64)
+	if err == nil && !v.OverflowInt(n) {
+		v.SetInt(n)
+		return nil
+	}
+	n, err = strconv.ParseInt(text, 10, v.Type().Bits())
 	if errors.Is(err, strconv.ErrRange) {
 		top := uint64(1)<<(v.Type().Bits()-1) - 1
 		return fmt.Errorf("want an integer from -%d to %d, got %s", top+1, top, quote(text))
