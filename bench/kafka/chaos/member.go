@@ -5,11 +5,17 @@ import (
 	"encoding/json"
 	"fmt"
 	"strings"
+
+	"github.com/flowkit-go/flow"
 )
 
 // modes lists the kinds of members. Those by hand show that the harness itself is
 // right, and what is to be expected.
 var modes = []mode{
+	{"at-least-once", flowMember(), false},
+	{"by-key", flowMember(flow.Ordered(flow.ByKey), flow.ConcurrentTasks(8)), false},
+	{"each", flowMember(flow.CommitEach()), false},
+	{"exactly-once", flowMember(flow.ExactlyOnce()), true},
 	{"franz", franzMember, false},
 	{"franz-exactly-once", franzTransactions, true},
 }
