@@ -20,6 +20,7 @@ type assignment struct {
 	// Guarded by the reader's mu.
 	lane      primitives.Lane // nil while it is replaced
 	committed int64
+	leaving   bool // being given up
 }
 
 var _ driver.Stream = (*assignment)(nil)
@@ -32,7 +33,12 @@ func (a *assignment) may(c primitives.Commit) bool {
 
 // Records pushes a burst, and tells the lane of holes behind it.
 func (a *assignment) Records(ctx context.Context, burst []primitives.Record, next int64) error {
-	lane := a.lane // only this stream replaces it
+	a.r.mu.Lock()
+	lane := a.lane
+	a.r.mu.Unlock()
+	if lane == nil {
+		return primitives.ErrReleased
+	}
 	if n := len(burst); n > 0 {
 		if _, err := lane.Push(ctx, burst); err != nil {
 			return err
@@ -89,15 +95,19 @@ func (a *assignment) bounds(ctx context.Context) (first, last int64, err error) 
 // goBack replaces the lane by one that starts before it: positions of a lane
 // only grow.
 func (a *assignment) goBack(ctx context.Context, next int64) error {
+	a.r.mu.Lock()
 	old := a.lane
+	a.r.mu.Unlock()
+	if old == nil {
+		return primitives.ErrReleased
+	}
 	if err := a.r.intake.Revoke(ctx, old); err != nil {
 		a.r.log.Warn("last commit before going back failed", "topic", a.p.Topic, "partition", a.p.ID, "error", err)
 	}
 	a.r.mu.Lock()
 	defer a.r.mu.Unlock()
-	a.lane = nil
-	if ctx.Err() != nil {
-		return ctx.Err()
+	if a.leaving || a.lane != old || ctx.Err() != nil {
+		return primitives.ErrReleased
 	}
 	a.lane = a.r.intake.Assign(a.p, next)
 	a.next, a.committed = next, next

@@ -254,4 +254,3 @@ func create(t testing.TB, brokers []string, partitions int32, configs map[string
 	}
 	return name
 }
-

@@ -13,7 +13,8 @@ import (
 )
 
 // reader is one member of a consumer group, with a lane per partition that it
-// holds. It has no goroutines of its own: those of the driver call it.
+// holds. The driver's goroutines call it; it has none of its own but while Reclaim
+// begins a partition anew, which Run waits for.
 type reader struct {
 	cfg      *consuming
 	with     driver.Consuming
@@ -21,8 +22,10 @@ type reader struct {
 	brokers  []string
 	log      *slog.Logger
 	intake   primitives.Intake // set by Run
+	tasks    sync.WaitGroup    // partitions that are begun anew
 
 	mu       sync.Mutex
+	running  context.Context // of Run
 	held     map[primitives.Partition]*assignment
 	assigned bool // at least once
 	closed   bool
@@ -55,7 +58,7 @@ func openReader(ctx context.Context, cfg *consuming, env *primitives.Env) (primi
 	if err := checkTopics(ctx, consumer, cluster, cfg.topics); err != nil {
 		return nil, errors.Join(err, consumer.Close(context.WithoutCancel(ctx)))
 	}
-	return &reader{cfg: cfg, with: with, consumer: consumer, brokers: cluster.Brokers, log: env.Logger, held: map[primitives.Partition]*assignment{}}, nil
+	return &reader{cfg: cfg, with: with, consumer: consumer, brokers: cluster.Brokers, log: env.Logger, running: context.Background(), held: map[primitives.Partition]*assignment{}}, nil
 }
 
 // openError says what to do when no broker answers.
@@ -80,10 +83,16 @@ func checkTopics(ctx context.Context, admin driver.Admin, cluster driver.Cluster
 
 // Run takes part in the group until ctx ends.
 func (r *reader) Run(ctx context.Context, intake primitives.Intake) error {
-	if r.isClosed() {
+	ctx, cancel := context.WithCancel(ctx)
+	r.mu.Lock()
+	closed := r.closed
+	r.intake, r.running = intake, ctx
+	r.mu.Unlock()
+	defer r.tasks.Wait()
+	defer cancel()
+	if closed {
 		return primitives.ErrClosed
 	}
-	r.intake = intake
 	if err := r.consumer.Run(ctx, r); err != nil {
 		return fmt.Errorf("kafka: %w", err)
 	}
@@ -109,21 +118,21 @@ func (r *reader) Assigned(ctx context.Context, added []primitives.Partition) err
 		starts, err = r.startsOf(ctx, added)
 	}
 	for i, p := range added {
-		a := &assignment{r: r, p: p, next: starts[i], committed: starts[i]}
-		a.lane = r.intake.Assign(p, starts[i])
+		a := &assignment{r: r, p: p}
 		r.mu.Lock()
 		r.held[p] = a
 		r.assigned = true
 		r.mu.Unlock()
-		r.consumer.Read(p, starts[i], a)
+		r.begin(a, starts[i])
 	}
 	return nil
 }
 
 // Revoked gives lanes back in good order. The others go on.
 func (r *reader) Revoked(ctx context.Context, gone []primitives.Partition) {
+	lanes := r.leaving(gone)
 	r.consumer.Stop(gone...)
-	if err := r.intake.Revoke(ctx, r.lanes(gone)...); err != nil {
+	if err := r.intake.Revoke(ctx, lanes...); err != nil {
 		r.log.Warn("last commit of revoked partitions failed", "group", r.with.Group, "partitions", len(gone), "error", err)
 	}
 	r.forget(gone)
@@ -132,18 +141,25 @@ func (r *reader) Revoked(ctx context.Context, gone []primitives.Partition) {
 // Lost drops lanes: they are someone else's.
 func (r *reader) Lost(gone []primitives.Partition, cause error) {
 	r.log.Warn("membership lost", "group", r.with.Group, "partitions", len(gone), "error", cause)
-	lanes := r.lanes(gone)
+	lanes := r.leaving(gone)
 	r.forget(gone) // before the handlers end: nothing of them is committed
 	r.intake.Lose(lanes...)
 	r.consumer.Stop(gone...)
 }
 
-func (r *reader) lanes(ps []primitives.Partition) []primitives.Lane {
+// leaving notes that partitions are being given up, so that they get no other lane,
+// and returns their lanes.
+func (r *reader) leaving(ps []primitives.Partition) []primitives.Lane {
 	r.mu.Lock()
 	defer r.mu.Unlock()
 	var out []primitives.Lane
 	for _, p := range ps {
-		if a := r.held[p]; a != nil && a.lane != nil {
+		a := r.held[p]
+		if a == nil {
+			continue
+		}
+		a.leaving = true
+		if a.lane != nil {
 			out = append(out, a.lane)
 		}
 	}

@@ -44,7 +44,7 @@ func Open(ctx context.Context, cluster driver.Cluster, topics ...string) (*Clien
 	defer cancel()
 	config := *c.config
 	config.Net.Proxy.Enable, config.Net.Proxy.Dialer = true, c.dialer
-	c.dialer.patience = min(cluster.RequestTimeout, cluster.OpenTimeout/3)
+	c.dialer.patience = min(cluster.RequestTimeout, cluster.OpenTimeout/4)
 	var err error
 	if c.meta, err = sarama.NewClient(cluster.Brokers, &config); err != nil {
 		return nil, err

@@ -5,6 +5,7 @@ import (
 	"errors"
 	"net"
 	"sync"
+	"sync/atomic"
 	"time"
 
 	"github.com/IBM/sarama"
@@ -15,9 +16,9 @@ import (
 type dialer struct {
 	timeout time.Duration
 
-	// patience, when it is set, is the longest time that a connection of Dial waits
-	// for an answer: a broker that takes connections and says nothing must not use
-	// up the time in which another one would have answered.
+	// patience, when it is set, is how long a new connection of Dial may be silent:
+	// a broker that takes connections and says nothing must not use up the time in
+	// which another one would have answered.
 	patience time.Duration
 
 	mu    sync.Mutex
@@ -52,7 +53,10 @@ func (d *dialer) dial(ctx context.Context, network, address string, patience tim
 	if err != nil {
 		return nil, err
 	}
-	c := &cuttable{Conn: conn, dialer: d, patience: patience}
+	c := &cuttable{Conn: conn, dialer: d}
+	if patience > 0 {
+		c.silentUntil.Store(time.Now().Add(patience).UnixNano())
+	}
 	d.mu.Lock()
 	cut := d.cut
 	d.conns[c] = struct{}{}
@@ -80,18 +84,26 @@ func (d *dialer) cutAll() {
 
 type cuttable struct {
 	net.Conn
-	dialer   *dialer
-	patience time.Duration
+	dialer      *dialer
+	silentUntil atomic.Int64 // in Unix nanoseconds; 0: no limit, or something was heard
 }
 
 // SetReadDeadline keeps to the limit of patience.
 func (c *cuttable) SetReadDeadline(t time.Time) error {
-	if c.patience > 0 {
-		if limit := time.Now().Add(c.patience); t.IsZero() || limit.Before(t) {
+	if until := c.silentUntil.Load(); until != 0 {
+		if limit := time.Unix(0, until); t.IsZero() || limit.Before(t) {
 			t = limit
 		}
 	}
 	return c.Conn.SetReadDeadline(t)
+}
+
+func (c *cuttable) Read(b []byte) (int, error) {
+	n, err := c.Conn.Read(b)
+	if n > 0 {
+		c.silentUntil.Store(0)
+	}
+	return n, err
 }
 
 func (c *cuttable) Close() error {

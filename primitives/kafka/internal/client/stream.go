@@ -111,7 +111,7 @@ func (s *stream) pump() {
 func (s *stream) reset(at int64) (int64, error) {
 	next, err := s.to.OutOfRange(s.ctx, at)
 	if err != nil {
-		if s.ctx.Err() != nil || errors.Is(err, primitives.ErrDraining) {
+		if s.ctx.Err() != nil || errors.Is(err, primitives.ErrDraining) || errors.Is(err, primitives.ErrReleased) {
 			return 0, err
 		}
 		return 0, &fatalError{err}
