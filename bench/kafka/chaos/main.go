@@ -87,7 +87,8 @@ func fail(err error) {
 func (v *verdict) print() {
 	fmt.Printf("%d records, %d outputs, %d repeated; a restart repeated %d of a partition at most; %d came late from a frozen member\n",
 		v.Records, v.Outputs, v.Duplicates, v.Window, v.Late)
-	fmt.Printf("a member began anew in a key %d times at most; commits looked at %d times\n", v.Restarts, v.Samples)
+	fmt.Printf("a member began anew in a key %d times at most; commits looked at %d times; a partition waited %s at most\n",
+		v.Restarts, v.Samples, v.Pause.Round(time.Millisecond))
 	for _, s := range v.Violations {
 		fmt.Println("VIOLATED:", s)
 	}

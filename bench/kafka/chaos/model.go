@@ -12,6 +12,12 @@ type event struct {
 	Seq int64  `json:"seq"`
 }
 
+// An input is an event as it is stored.
+type input struct {
+	event
+	arrived time.Time
+}
+
 // An emission is an output record: which input it is made of, and by which member.
 type emission struct {
 	event
@@ -30,7 +36,7 @@ type sample struct {
 
 // A history is all that is known of a run.
 type history struct {
-	inputs    map[int32][]event // by partition; the index is the offset
+	inputs    map[int32][]input // by partition; the index is the offset
 	sent      map[string]int64  // records acknowledged to the producer, by key
 	emissions [][]emission      // by partition of the output, in order
 	samples   []sample          // in order
@@ -43,13 +49,18 @@ type history struct {
 
 // A verdict is what became of a history.
 type verdict struct {
-	Records    int      `json:"records"`
-	Outputs    int      `json:"outputs"`
-	Duplicates int      `json:"duplicates"`
-	Window     int64    `json:"largest_window"` // records that one restart repeated, at most, in one partition
-	Late       int      `json:"late"`           // repeated by a frozen member below what was committed
-	Restarts   int      `json:"restarts"`       // most often that one member began anew in a key
-	Samples    int      `json:"samples"`
+	Records    int   `json:"records"`
+	Outputs    int   `json:"outputs"`
+	Duplicates int   `json:"duplicates"`
+	Window     int64 `json:"largest_window"` // records that one restart repeated, at most, in one partition
+	Late       int   `json:"late"`           // repeated by a frozen member below what was committed
+	Restarts   int   `json:"restarts"`       // most often that one member began anew in a key
+	Samples    int   `json:"samples"`
+
+	// Pause is the longest time in which a partition had records without outputs, and
+	// got none.
+	Pause time.Duration `json:"longest_pause_ns"`
+
 	Violations []string `json:"violations"`
 	violated   int
 }
@@ -78,7 +89,25 @@ func (h *history) judge() *verdict {
 	h.checkInputs(v)
 	first := h.checkEmissions(v)
 	h.checkCommits(v, first)
+	h.measurePauses(v, first)
 	return v
+}
+
+// measurePauses looks at the times between the arrival of a record, or the output before it if
+// that is later, and its own output.
+func (h *history) measurePauses(v *verdict, first map[int32][]time.Time) {
+	for partition, times := range first {
+		var before time.Time
+		for offset, at := range times {
+			if arrived := h.inputs[partition][offset].arrived; arrived.After(before) {
+				before = arrived
+			}
+			if at.After(before) {
+				v.Pause = max(v.Pause, at.Sub(before))
+				before = at
+			}
+		}
+	}
 }
 
 func (h *history) checkInputs(v *verdict) {
@@ -112,7 +141,7 @@ func (h *history) checkEmissions(v *verdict) map[int32][]time.Time {
 		for _, e := range log {
 			v.Outputs++
 			events := h.inputs[e.Partition]
-			if e.Offset < 0 || e.Offset >= int64(len(events)) || events[e.Offset] != e.event {
+			if e.Offset < 0 || e.Offset >= int64(len(events)) || events[e.Offset].event != e.event {
 				v.fail("output of %s says it is %d@%d, number %d of key %s, and no such record was sent", e.Member, e.Partition, e.Offset, e.Seq, e.Key)
 				continue
 			}

@@ -16,20 +16,20 @@ func at(seconds float64) time.Time { return began.Add(time.Duration(seconds * fl
 // handles all, one each 100 ms, and b takes partition 1 over from offset 7 at 10 s, when 5 is committed.
 func clean() *history {
 	h := &history{
-		inputs: map[int32][]event{}, sent: map[string]int64{}, emissions: make([][]emission, 2), frozen: map[string]bool{},
+		inputs: map[int32][]input{}, sent: map[string]int64{}, emissions: make([][]emission, 2), frozen: map[string]bool{},
 		maxRestarts: 3, slack: time.Second,
 	}
 	for p := range int32(2) {
 		for o := range int64(10) {
 			e := event{fmt.Sprintf("k%d-%d", p, o%2), o / 2}
-			h.inputs[p] = append(h.inputs[p], e)
+			h.inputs[p] = append(h.inputs[p], input{e, at(float64(o) / 10)})
 			h.sent[e.Key]++
 			h.emissions[p] = append(h.emissions[p], emission{e, p, o, "a", at(float64(o) / 10)})
 		}
 	}
 	h.emissions[1] = h.emissions[1][:7]
 	for o := int64(5); o < 10; o++ {
-		h.emissions[1] = append(h.emissions[1], emission{h.inputs[1][o], 1, o, "b", at(10 + float64(o)/10)})
+		h.emissions[1] = append(h.emissions[1], emission{h.inputs[1][o].event, 1, o, "b", at(10 + float64(o)/10)})
 	}
 	h.samples = []sample{
 		{at(0.01), map[int32]int64{}},
@@ -42,7 +42,7 @@ func clean() *history {
 
 func TestJudgeAcceptsARebalance(t *testing.T) {
 	v := clean().judge()
-	if v.violated > 0 || v.Records != 20 || v.Outputs != 22 || v.Duplicates != 2 || v.Window != 2 || v.Restarts != 0 || v.Late != 0 {
+	if v.violated > 0 || v.Records != 20 || v.Outputs != 22 || v.Duplicates != 2 || v.Window != 2 || v.Restarts != 0 || v.Late != 0 || v.Pause != 10*time.Second {
 		t.Errorf("%+v", v)
 	}
 }
@@ -93,14 +93,14 @@ func TestJudgeSeesWhatIsBroken(t *testing.T) {
 func (h *history) repeat(member string, times int) {
 	for range times {
 		for o := int64(8); o < 10; o++ {
-			h.emissions[1] = append(h.emissions[1], emission{h.inputs[1][o], 1, o, member, at(11)})
+			h.emissions[1] = append(h.emissions[1], emission{h.inputs[1][o].event, 1, o, member, at(11)})
 		}
 	}
 }
 
 func TestJudgeCountsWhatAFrozenMemberRepeats(t *testing.T) {
 	h := clean()
-	h.emissions[1] = append(h.emissions[1], emission{h.inputs[1][6], 1, 6, "a", at(20)})
+	h.emissions[1] = append(h.emissions[1], emission{h.inputs[1][6].event, 1, 6, "a", at(20)})
 	if v := h.judge(); v.violated != 1 || !strings.Contains(v.Violations[0], "1@6 is repeated by a") {
 		t.Errorf("%+v", v)
 	}

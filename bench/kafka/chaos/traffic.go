@@ -84,11 +84,11 @@ func (r *run) watch(ctx context.Context, all <-chan int64) ([]sample, error) {
 }
 
 // collect reads both topics.
-func collect(ctx context.Context, c *cluster.Cluster, in, out string, parts int) (inputs map[int32][]event, emissions [][]emission, err error) {
-	inputs, emissions = map[int32][]event{}, make([][]emission, parts)
+func collect(ctx context.Context, c *cluster.Cluster, in, out string, parts int) (inputs map[int32][]input, emissions [][]emission, err error) {
+	inputs, emissions = map[int32][]input{}, make([][]emission, parts)
 	err = c.Read(ctx, in, func(rec *kgo.Record) error {
-		var e event
-		if err := json.Unmarshal(rec.Value, &e); err != nil {
+		e := input{arrived: rec.Timestamp}
+		if err := json.Unmarshal(rec.Value, &e.event); err != nil {
 			return err
 		}
 		if rec.Offset != int64(len(inputs[rec.Partition])) {
