@@ -6,7 +6,10 @@ import (
 	"io"
 	"log/slog"
 	"net/http"
+	"os"
+	"path/filepath"
 	"strings"
+	"sync/atomic"
 	"testing"
 	"testing/synctest"
 	"time"
@@ -78,6 +81,167 @@ func TestDelivery_135_stuck(t *testing.T) {
 
 //go:noinline
 func stuckHere(d time.Duration) { time.Sleep(d) }
+
+func TestDelivery_136_heartbeat(t *testing.T) {
+	inBubble(t, func(t *testing.T, r *rig) {
+		file := filepath.Join(t.TempDir(), "alive")
+		r.options = []flow.Option{flow.HeartbeatFile(file)}
+		r.fill(0, 0, 2)
+		touched := func() time.Time {
+			info, err := os.Stat(file)
+			if err != nil {
+				t.Fatal(err)
+			}
+			return info.ModTime()
+		}
+		f := r.start(flow.NewConsumer("p", r.in(1), flow.Discard, flow.Do(func(_ context.Context, v int) error {
+			if v == 1 {
+				time.Sleep(time.Minute)
+			}
+			return nil
+		}), flow.StallAfter(20*time.Second)))
+		<-f.ready
+		times := map[time.Time]bool{}
+		for range 100 {
+			time.Sleep(100 * time.Millisecond)
+			times[touched()] = true
+		}
+		if n := len(times); n < 9 || n > 12 {
+			t.Errorf("touched %d times in 10 s, want once a second", n)
+		}
+		time.Sleep(20 * time.Second) // now the handler counts as stuck
+		stale := touched()
+		time.Sleep(10 * time.Second)
+		equal(t, "touched while a handler is stuck", touched(), stale)
+		time.Sleep(40 * time.Second)
+		if !touched().After(stale) {
+			t.Error("not touched after the handler has come back")
+		}
+		f.stopped()
+	})
+}
+
+// Each way to get stuck is silent before the limit and reported with its own cause after it.
+func TestDelivery_137_causes(t *testing.T) {
+	const limit = 300 * time.Second
+	away := errors.New("away")
+	for _, tc := range []struct {
+		cause   string
+		setup   func(r *rig)
+		consume func(r *rig) *flow.Processor
+	}{
+		{"handler", nil, func(r *rig) *flow.Processor {
+			return flow.NewConsumer("p", r.in(1), flow.Discard, flow.Do(func(ctx context.Context, _ int) error { <-ctx.Done(); return ctx.Err() }), flow.StallAfter(limit))
+		}},
+		{"sink", func(r *rig) { r.hold("out") }, func(r *rig) *flow.Processor {
+			out := r.out()
+			out.Async = 1
+			return flow.NewConsumer("p", r.in(1), out, unchanged, flow.StallAfter(limit))
+		}},
+		{"retry", nil, func(r *rig) *flow.Processor {
+			return flow.NewConsumer("p", r.in(1), flow.Discard, flow.Do(func(context.Context, int) error { return away }),
+				flow.Retry(1000, flow.Constant(time.Hour)), flow.StallAfter(limit))
+		}},
+		{"task", nil, func(r *rig) *flow.Processor {
+			return flow.NewConsumer("p", r.in(1), flow.Discard, flow.Do(func(context.Context, int) error { return nil }), flow.StallAfter(limit))
+		}},
+		{"commit", func(r *rig) { r.fail(memory.OpCommit, 1<<30) }, func(r *rig) *flow.Processor {
+			return flow.NewConsumer("p", r.in(1), flow.Discard, flow.Do(func(context.Context, int) error { return nil }), flow.StallAfter(limit))
+		}},
+		{"claim", func(r *rig) { r.fail(memory.OpClaim, 1<<30) }, func(r *rig) *flow.Processor {
+			return flow.NewConsumer("p", r.in(1), r.out(), unchanged, flow.ExactlyOnce(), flow.StallAfter(limit))
+		}},
+		{"backlog", func(r *rig) { r.fail(memory.OpBacklog, 1<<30) }, func(r *rig) *flow.Processor {
+			return flow.NewConsumer("p", r.in(1), r.out(), unchanged, flow.StallAfter(limit))
+		}},
+		{"assignment", func(r *rig) { r.broker.Revoke("g", "in") }, func(r *rig) *flow.Processor {
+			return flow.NewConsumer("p", r.in(1), r.out(), unchanged, flow.StallAfter(limit))
+		}},
+		{"", nil, func(r *rig) *flow.Processor {
+			return flow.NewConsumer("p", r.in(1), r.out(), unchanged, flow.StallAfter(limit))
+		}},
+	} {
+		t.Run("cause "+tc.cause, func(t *testing.T) {
+			inBubble(t, func(t *testing.T, r *rig) {
+				r.options = []flow.Option{flow.DrainTimeout(time.Second)}
+				r.fill(0, 0, 3)
+				if tc.setup != nil {
+					tc.setup(r)
+				}
+				f := r.start(tc.consume(r))
+				<-f.ready
+				if tc.cause == "task" {
+					if err := f.app.Resize("p", 0); err != nil {
+						t.Error(err)
+					}
+					r.fill(0, 3, 6)
+				}
+				time.Sleep(limit - 2*time.Second)
+				equal(t, "reports before the limit", f.processor().Errors.Stalls, 0)
+				time.Sleep(12 * time.Second)
+				p := f.processor()
+				want := int64(1)
+				if tc.cause == "" {
+					want = 0
+				}
+				equal(t, "reports after it", p.Errors.Stalls, want)
+				for cause, n := range p.Stalls {
+					if (cause == tc.cause) != (n == 1) {
+						t.Errorf("%d reports of cause %s, want those of %s", n, cause, tc.cause)
+					}
+				}
+				time.Sleep(10 * limit)
+				equal(t, "reports later on", f.processor().Errors.Stalls, want)
+				f.cancel()
+				_ = f.wait()
+			})
+		})
+	}
+}
+
+// A reader that stops reading although there is more begins anew by itself.
+func TestDelivery_137_fetch(t *testing.T) {
+	inBubble(t, func(t *testing.T, r *rig) {
+		const limit = time.Minute
+		r.fill(0, 0, 3)
+		var stuck atomic.Bool
+		r.broker.Control(func(op memory.Op) error {
+			if op.Kind == memory.OpRead && stuck.CompareAndSwap(true, false) {
+				<-op.Context.Done() // this read never ends; that of a new beginning does
+			}
+			return nil
+		})
+		var got seen[int]
+		f := r.start(flow.NewConsumer("p", r.in(1), flow.Discard, flow.Do(func(_ context.Context, v int) error { got.add(v); return nil }), flow.StallAfter(limit)))
+		time.Sleep(5 * time.Second)
+		stuck.Store(true)
+		r.fill(0, 3, 6)
+		time.Sleep(limit - 5*time.Second)
+		equal(t, "handled while nothing is read", got.len(), 3)
+		time.Sleep(15 * time.Second)
+		equal(t, "reports", f.processor().Stalls["fetch"], 1)
+		equal(t, "handled after a new beginning", got.all(), numbers(0, 6))
+		f.stopped()
+	})
+}
+
+func TestDelivery_138_clock(t *testing.T) {
+	inBubble(t, func(t *testing.T, r *rig) {
+		r.fill(0, 0, 3)
+		var g gates
+		f := r.start(flow.NewConsumer("p", r.in(1), flow.Discard, flow.Do(g.pass), flow.StallAfter(time.Minute)))
+		for range 5 { // each time just before the limit the partition moves
+			time.Sleep(55 * time.Second)
+			r.broker.Lose("g", "in", 0)
+			r.broker.Assign("g", "in", 0)
+		}
+		equal(t, "reports although the partition was assigned anew each time", f.processor().Errors.Stalls, 0)
+		time.Sleep(70 * time.Second)
+		equal(t, "reports", f.processor().Errors.Stalls, 1)
+		g.let(0, 1, 2)
+		f.stopped()
+	})
+}
 
 // This one talks HTTP, so it runs in real time.
 func TestDelivery_140_health(t *testing.T) {

@@ -128,7 +128,7 @@ func distance(a, b string) int {
 // flowVariable returns the variable of the flow itself that would be mistaken for
 // one of a processor with that name, or "".
 func flowVariable(processor string) string {
-	for _, own := range []string{"FLOW_DRAIN_TIMEOUT", "FLOW_LOG_LEVEL"} {
+	for _, own := range []string{"FLOW_DRAIN_TIMEOUT", "FLOW_LOG_LEVEL", "FLOW_HEARTBEAT_FILE"} {
 		if strings.HasPrefix(own, envPrefix(processor)) {
 			return own
 		}

@@ -39,6 +39,7 @@ type flowOptions struct {
 	drain      time.Duration
 	logger     *slog.Logger
 	health     func(context.Context) error
+	heartbeat  string
 	middleware []Middleware
 	http       []func(http.Handler) http.Handler
 	ready      func(Addresses)
@@ -95,6 +96,11 @@ func Logger(l *slog.Logger) Option { return func(o *flowOptions) { o.logger = l 
 func HealthCheck(fn func(context.Context) error) Option {
 	return func(o *flowOptions) { o.health = fn }
 }
+
+// HeartbeatFile is touched every second while the flow is ready, or drains: what looks
+// at the file's time, as a liveness probe without HTTP, sees a flow that is stuck.
+// Default: none. The environment variable FLOW_HEARTBEAT_FILE overrides it.
+func HeartbeatFile(path string) Option { return func(o *flowOptions) { o.heartbeat = path } }
 
 // UseAll adds middleware to all Consumers of the flow, outside of their own.
 func UseAll(mw ...Middleware) Option {
@@ -197,7 +203,7 @@ func (f *Flow) config() (runtime.Config, error) {
 	seen := map[string]*Processor{}
 	cfg := runtime.Config{
 		Name: f.name, AdminAddr: opts.adminAddr, DrainTimeout: opts.drain, Logger: opts.logger,
-		DataDir: primitives.DataDir(), HealthCheck: opts.health, Ready: opts.ready, OnEnd: opts.onEnd,
+		DataDir: primitives.DataDir(), HealthCheck: opts.health, Heartbeat: opts.heartbeat, Ready: opts.ready, OnEnd: opts.onEnd,
 		LogLevel: logLevel,
 		HTTP:     runtime.HTTPConfig{Addr: opts.httpAddr, Middleware: opts.http},
 	}
@@ -267,6 +273,9 @@ func (o flowOptions) settled() (flowOptions, []error) {
 		} else {
 			o.drain = d
 		}
+	}
+	if v := os.Getenv("FLOW_HEARTBEAT_FILE"); v != "" {
+		o.heartbeat = v
 	}
 	if o.drain <= 0 {
 		errs = append(errs, fmt.Errorf("the drain timeout is %v, want more than 0", o.drain))

@@ -253,7 +253,7 @@ func (m *committer) settle(lanes []*lane, commits []primitives.Commit, err error
 		switch {
 		case reason == nil:
 			l.mu.Lock()
-			l.committed = max(l.committed, commits[i].Next)
+			l.confirm(commits[i].Next)
 			l.goOn(commits[i])
 			l.mu.Unlock()
 		case errors.Is(reason, primitives.ErrNotAssigned) || errors.Is(reason, primitives.ErrLost):

@@ -39,6 +39,9 @@ type Config struct {
 	// HealthCheck, when set, decides about /livez.
 	HealthCheck func(context.Context) error
 
+	// Heartbeat is a file that is touched every second while the flow is ready; "" is none.
+	Heartbeat string
+
 	// Ready is called once, when everything has started.
 	Ready func(Addresses)
 
@@ -164,6 +167,7 @@ func (e *Engine) Run(ctx, hard context.Context) (err error) {
 		return err
 	}
 	e.state.Store(stateRunning)
+	defer e.heartbeat()()
 	complete, cause := false, e.tellReady()
 	if cause == nil {
 		complete, cause = e.wait(ctx, services)

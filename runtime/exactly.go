@@ -278,7 +278,8 @@ func (m *committer) commitLane(ctx context.Context, l *lane) error {
 	c.voids.Store(0)
 	l.letGo(func() {
 		l.tx = nil
-		l.committed, l.sent = max(l.committed, next), max(l.sent, next)
+		l.confirm(next)
+		l.sent = max(l.sent, next)
 	})
 	return nil
 }

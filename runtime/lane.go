@@ -73,8 +73,11 @@ type lane struct {
 	sent      int64 // highest position given to Commit: it never goes backwards
 	refused   int64 // what the source does not take because the partition is not held
 
-	progress  int64 // when head last moved, was committed where that is waited for, or work began; unix nanoseconds
-	stallSeen bool
+	progress int64 // when head last moved, was committed where that is waited for, or work began; unix nanoseconds
+	pushed   int64 // when records were last pushed, unix nanoseconds
+	stall    stall // what was reported
+
+	uncommitted int64 // since when something is resolved that is not committed, unix nanoseconds; 0 nothing is
 }
 
 func newLane(c *consumer, p primitives.Partition, start int64) *lane {
@@ -85,6 +88,7 @@ func newLane(c *consumer, p primitives.Partition, start int64) *lane {
 		sent:      start,
 		progress:  time.Now().UnixNano(),
 	}
+	l.pushed = l.progress
 	l.gate = make(chan struct{}, 1)
 	l.t.onRead = c.spec.Commit.Mode == OnRead
 	l.room.L = &l.mu
@@ -107,10 +111,14 @@ func (l *lane) Push(ctx context.Context, burst []primitives.Record) (int, error)
 		}
 		n := min(len(burst)-taken, l.t.free())
 		n = l.c.budget.fit(burst[taken : taken+n])
-		if l.t.undone == 0 && n > 0 {
-			l.progress = time.Now().UnixNano()
+		now := time.Now().UnixNano()
+		if n > 0 {
+			l.pushed = now
+			if l.t.undone == 0 {
+				l.progress = now
+			}
 		}
-		l.c.budget.add(l.t.push(burst[taken:taken+n], time.Now().UnixNano()))
+		l.c.budget.add(l.t.push(burst[taken:taken+n], now))
 		taken += n
 		l.schedule()
 		if l.t.onRead {
@@ -325,6 +333,15 @@ func (l *lane) busy() bool {
 		l.c.spec.Commit.Mode == OnRead && l.state == laneRunning && l.t.undone > 0 && !l.c.stopped.Load()
 }
 
+// confirm notes what the source has confirmed. mu is held.
+func (l *lane) confirm(next int64) {
+	l.committed = max(l.committed, next)
+	l.uncommitted = 0
+	if l.t.committable() > l.committed {
+		l.uncommitted = time.Now().UnixNano()
+	}
+}
+
 // quiet returns a channel that is closed when no turn or batch is under way.
 func (l *lane) quiet() <-chan struct{} {
 	l.mu.Lock()
@@ -363,6 +380,9 @@ func (l *lane) resolve(done []ref) (wakeOthers bool) {
 	if l.t.head != head {
 		l.progress = now
 		l.due = l.c.spec.Commit.Mode == EachRecord
+		if l.uncommitted == 0 && l.c.leaser == nil && l.t.committable() > l.committed {
+			l.uncommitted = now
+		}
 		l.c.committer.note(l)
 		l.room.Broadcast()
 	} else if len(l.t.leases) > 0 {

@@ -20,7 +20,7 @@ func desc(name, help string, labels ...string) *prometheus.Desc {
 // key, an offset or anything else without bound.
 type descs struct {
 	messages, handler, sink, age, inflight, backlog, burn, replicas, busy               *prometheus.Desc
-	stalled, stalls, position, committed, lag, invalid, sourceErrors                    *prometheus.Desc
+	stalled, stalls, position, committed, dirty, lag, invalid, sourceErrors             *prometheus.Desc
 	commitErrors, voided, sinkRetries, deadErrors, outputs, requests, requestsNow, info *prometheus.Desc
 }
 
@@ -37,9 +37,10 @@ func newDescs() descs {
 		replicas:     desc("flow_replicas", "Replicas of the processor.", p),
 		busy:         desc("flow_replica_busy_ratio", "Share of the tasks that are in a handler now.", p),
 		stalled:      desc("flow_partition_stalled", "1 while the partition holds records and does not advance.", p, topic, part),
-		stalls:       desc("flow_stalls_total", "Times that a partition was found not to advance.", p),
+		stalls:       desc("flow_stalls_total", "Times that something was found not to advance, by cause.", p, "cause"),
 		position:     desc("flow_partition_position", "Position of the first record that is not resolved.", p, topic, part),
 		committed:    desc("flow_partition_committed", "Position that the source has confirmed.", p, topic, part),
+		dirty:        desc("flow_partition_uncommitted_seconds", "Time since something was handled that is not committed yet.", p, topic, part),
 		lag:          desc("flow_source_backlog", "Records in the source that are not committed, as the source tells.", p),
 		invalid:      desc("flow_invalid_total", "Records that could not be decoded.", p),
 		sourceErrors: desc("flow_source_errors_total", "Errors of the source that were tried again.", p),
@@ -91,7 +92,9 @@ func (m *metrics) Collect(ch chan<- prometheus.Metric) {
 		p := c.snapshot(now)
 		common(p.Name, &c.stats, p.Replicas, p.Tasks)
 		ch <- c.stats.age.metric(d.age, p.Name)
-		counter(d.stalls, p.Errors.Stalls, p.Name)
+		for cause := stallHandler; cause < stalls; cause++ {
+			counter(d.stalls, c.stats.stalls[cause].Load(), p.Name, cause.String())
+		}
 		counter(d.sourceErrors, p.Errors.Source, p.Name)
 		counter(d.commitErrors, p.Errors.Commit, p.Name)
 		counter(d.voided, p.Errors.Voided, p.Name)
@@ -111,6 +114,7 @@ func (m *metrics) Collect(ch chan<- prometheus.Metric) {
 			gauge(d.backlog, float64(l.Lag), p.Name, l.Topic, id)
 			gauge(d.position, float64(l.Position), p.Name, l.Topic, id)
 			gauge(d.committed, float64(l.Committed), p.Name, l.Topic, id)
+			gauge(d.dirty, l.DirtySecs, p.Name, l.Topic, id)
 		}
 	}
 	if m.e.web == nil {

@@ -30,6 +30,8 @@ type ProcessorSnapshot struct {
 	BurnSeconds *float64 `json:"burn_seconds"`
 	Paused      bool     `json:"paused"`
 
+	Stalls map[string]int64 `json:"stalls,omitempty"` // by cause, of a consumer
+
 	Messages Counts  `json:"messages"`
 	Errors   Errors  `json:"errors"`
 	Handler  Latency `json:"handler_seconds"`
@@ -77,8 +79,10 @@ type LaneSnapshot struct {
 	Read      int64   `json:"read"` // the next position to read
 	Lag       int64   `json:"lag"`  // unresolved records that were read
 	Bytes     int     `json:"bytes"`
-	AgeSecs   float64 `json:"age_secs"` // since the first unresolved record last changed
+	DirtySecs float64 `json:"uncommitted_secs"` // since when something is resolved that is not committed
+	AgeSecs   float64 `json:"age_secs"`         // since the first unresolved record last changed
 	Stalled   bool    `json:"stalled"`
+	Cause     string  `json:"cause,omitempty"` // of the stall: handler, sink, retry, task, claim, fetch, commit
 	Retrying  bool    `json:"retrying"`
 }
 
@@ -119,9 +123,15 @@ func (c *consumer) snapshot(now time.Time) ProcessorSnapshot {
 		Messages: c.stats.counts(),
 		Errors: Errors{
 			Invalid: c.stats.invalid.Load(), Source: c.stats.sourceErrors.Load(), Sink: c.stats.sinkRetried.Load(),
-			DeadLetter: c.stats.deadFailed.Load(), Commit: c.stats.commitErrors.Load(), Stalls: c.stats.stalls.Load(), Voided: c.stats.voided.Load(),
+			DeadLetter: c.stats.deadFailed.Load(), Commit: c.stats.commitErrors.Load(), Stalls: c.stats.allStalls(), Voided: c.stats.voided.Load(),
 		},
 		Handler: c.stats.handler.latency(), Sink: c.stats.sinkWrite.latency(), Age: c.stats.age.latency(),
+	}
+	p.Stalls = map[string]int64{}
+	for cause := stallHandler; cause < stalls; cause++ {
+		if n := c.stats.stalls[cause].Load(); n > 0 {
+			p.Stalls[cause.String()] = n
+		}
 	}
 	if b := c.backlog.Load(); b >= 0 {
 		p.Backlog = &b
@@ -149,7 +159,10 @@ func (l *lane) snapshot(now time.Time) LaneSnapshot {
 	s := LaneSnapshot{
 		Topic: l.part.Topic, Partition: l.part.ID, State: l.state.String(),
 		Position: l.t.committable(), Committed: l.committed, Read: l.t.position,
-		Lag: int64(l.t.undone), Bytes: l.t.bytes, Stalled: l.stallSeen, Retrying: l.blocked,
+		Lag: int64(l.t.undone), Bytes: l.t.bytes, Stalled: l.stall != notStalled, Cause: l.stall.String(), Retrying: l.blocked,
+	}
+	if l.uncommitted != 0 {
+		s.DirtySecs = max(0, float64(now.UnixNano()-l.uncommitted)/1e9)
 	}
 	if l.t.undone > 0 {
 		s.AgeSecs = max(0, float64(now.UnixNano()-l.progress)/1e9)

@@ -13,7 +13,8 @@ type stats struct {
 	ok, skipped, retried, dead, failed, invalid atomic.Int64
 	outputs, sinkRetried, deadFailed            atomic.Int64
 	sourceErrors, commitErrors, commits         atomic.Int64
-	stalls, voided                              atomic.Int64
+	voided                                      atomic.Int64
+	stalls                                      [stalls]atomic.Int64
 	running                                     atomic.Int64 // handler calls in progress
 
 	handler   histogram // seconds per call
@@ -124,4 +125,12 @@ func (r *rate) perSecond(now time.Time) float64 {
 		sum += n
 	}
 	return float64(sum) / float64(max(1, min(rateWindow, now.Unix()-r.first+1)))
+}
+
+// allStalls counts stalls of any cause.
+func (s *stats) allStalls() (n int64) {
+	for i := range s.stalls {
+		n += s.stalls[i].Load()
+	}
+	return n
 }

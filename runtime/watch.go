@@ -8,9 +8,53 @@ import (
 	"github.com/flowkit-go/flow/primitives"
 )
 
-// watch looks for lanes that do not advance although they hold records, and asks
-// the source for its backlog.
+// stall is why something does not advance. The zero value is that it does.
+type stall int
+
+const (
+	notStalled      stall = iota
+	stallHandler          // a record is in the handler, or in middleware
+	stallSink             // outputs, or a dead letter, wait for their sink
+	stallRetry            // a record waits for its next attempt
+	stallTask             // records wait, and no task takes them
+	stallClaim            // the partition's transactions cannot be taken over
+	stallFetch            // the source has records beyond those read, and none is read
+	stallCommit           // what is resolved is not committed
+	stallBacklog          // the source does not tell how much is waiting
+	stallAssignment       // no partition is assigned, and it never was or all are gone
+	stalls
+)
+
+// String returns the label in metrics and the state.
+func (s stall) String() string {
+	return [...]string{"", "handler", "sink", "retry", "task", "claim", "fetch", "commit", "backlog", "assignment"}[s]
+}
+
+// explain says it in words.
+func (s stall) explain() string {
+	return [...]string{
+		"", "a record is in the handler and does not come back", "the sink does not confirm", "a record is tried again and again",
+		"records wait and no task takes them", "the partition's transactions cannot be taken over", "the source has more records, and none is read",
+		"what is resolved does not get committed", "the source does not tell how much is waiting", "no partition is assigned",
+	}[s]
+}
+
+// watcher looks for what does not advance, and asks the source for its backlog.
+type watcher struct {
+	c     *consumer
+	began time.Time
+
+	backlogs   map[primitives.Partition]int64 // as last told
+	told       time.Time                      // when the source last told them, or when watching began
+	assigned   time.Time                      // when a partition was last held, or when watching began
+	commitSeen bool                           // commits that do not get through were reported
+	quiet      map[stall]bool                 // of the processor as a whole: was reported
+}
+
+// watch looks every few seconds.
 func (c *consumer) watch() {
+	now := time.Now()
+	w := &watcher{c: c, began: now, told: now, assigned: now, quiet: map[stall]bool{}}
 	every := min(max(c.spec.StallAfter/4, 10*time.Millisecond), 5*time.Second)
 	ticker := time.NewTicker(every)
 	defer ticker.Stop()
@@ -19,61 +63,146 @@ func (c *consumer) watch() {
 		case <-c.writeCtx.Done():
 			return
 		case now := <-ticker.C:
-			c.findStalls(now)
-			c.askBacklog()
+			w.askBacklog(now)
+			w.look(now)
 		}
 	}
 }
 
-// findStalls reports each lane that has not resolved its first record for
-// StallAfter: once, with the stacks of all goroutines, and again only after it
-// has moved in between. Commits that do not get through for as long are one more.
-func (c *consumer) findStalls(now time.Time) {
-	stalled := c.findStuckCommit(now)
-	if c.queue.paused.Load() {
-		for _, l := range c.allLanes() { // waiting is what they should do
+// look reports each partition that has not advanced for StallAfter: once, with its
+// cause and the stacks of all goroutines, and again only after it has moved in
+// between. Commits that do not get through for as long are one more.
+func (w *watcher) look(now time.Time) {
+	c := w.c
+	count := w.stuckCommit(now)
+	paused := c.queue.paused.Load()
+	lanes := c.allLanes()
+	for _, l := range lanes {
+		if paused { // waiting is what they should do
 			l.mu.Lock()
-			l.progress = now.UnixNano()
+			l.progress, l.pushed = now.UnixNano(), now.UnixNano()
 			l.mu.Unlock()
 		}
-	}
-	for _, l := range c.allLanes() {
-		l.mu.Lock()
-		still := l.t.undone > 0 && l.state != laneReleased && now.UnixNano()-l.progress >= int64(c.spec.StallAfter)
-		report := still && !l.stallSeen
-		l.stallSeen = still
-		offset, held := l.t.committable(), l.t.undone
-		since := time.Duration(now.UnixNano() - l.progress)
-		l.mu.Unlock()
-		if still {
-			stalled++
-		}
-		if report {
-			c.stats.stalls.Add(1)
-			stacks := make([]byte, 1<<20)
-			stacks = stacks[:runtime.Stack(stacks, true)]
-			c.log.Error("partition does not advance", "source", c.spec.Source.Name, "partition", l.part.String(),
-				"offset", offset, "held", held, "since", since, "stacks", string(stacks))
+		if w.lookAt(l, now) {
+			count++
 		}
 	}
-	c.stalled.Store(int32(stalled))
+	if len(lanes) > 0 || c.ended.Load() {
+		w.assigned = now
+	}
+	w.whole(stallAssignment, now.Sub(w.assigned))
+	if _, tells := c.reader.(primitives.Backlogger); tells {
+		w.whole(stallBacklog, now.Sub(w.told))
+	}
+	c.stalled.Store(int32(count))
 }
 
-// findStuckCommit returns 1 if no commit has got through for StallAfter although
-// there is something to commit, else 0. It reports it once.
-func (c *consumer) findStuckCommit(now time.Time) int {
+// lookAt reports whether a lane is stalled.
+func (w *watcher) lookAt(l *lane, now time.Time) bool {
+	c := w.c
+	l.mu.Lock()
+	cause, since := l.stalledBy(now, w.end(l))
+	if time.Duration(now.UnixNano()-since) < c.spec.StallAfter {
+		cause = notStalled
+	}
+	report := cause != notStalled && l.stall == notStalled &&
+		(cause != stallCommit || c.unconfirmed.Load() == 0) // else it is that of all partitions
+	l.stall = cause
+	offset, held, committed, epoch, idle := l.t.committable(), l.t.undone, l.committed, l.epoch, l.t.undone == 0 && l.active == 0
+	l.mu.Unlock()
+	if !report {
+		return cause != notStalled
+	}
+	c.stats.stalls[cause].Add(1)
+	stacks := make([]byte, 1<<20)
+	stacks = stacks[:runtime.Stack(stacks, true)]
+	c.log.Error("partition does not advance", "cause", cause.explain(), "source", c.spec.Source.Name, "partition", l.part.String(),
+		"offset", offset, "held", held, "committed", committed, "since", time.Duration(now.UnixNano()-since), "stacks", string(stacks))
+	if again, ok := c.reader.(primitives.Reclaimer); ok && cause == stallFetch && idle {
+		c.log.Warn("partition is begun anew, as nothing is read", "partition", l.part.String(), "offset", offset)
+		again.Reclaim(l.part, epoch)
+	}
+	return true
+}
+
+// end is where the lane's log ends as far as the source has told, -1 when it has not.
+// mu of the lane is held.
+func (w *watcher) end(l *lane) int64 {
+	n, ok := w.backlogs[l.part]
+	if !ok || n == 0 {
+		return -1
+	}
+	return max(l.committed, 0) + n
+}
+
+// stalledBy says what a lane waits for and since when, in unix nanoseconds. end is where
+// its log ends. mu is held.
+func (l *lane) stalledBy(now time.Time, end int64) (cause stall, since int64) {
+	switch {
+	case l.state != laneRunning:
+		return notStalled, now.UnixNano()
+	case l.c.exactly() && !l.claimed:
+		return stallClaim, l.progress
+	case l.t.undone > 0:
+		return l.waitsFor(), l.progress
+	case l.uncommitted != 0 && l.c.spec.Commit.Every > 0:
+		return stallCommit, l.uncommitted + int64(l.c.spec.Commit.Every)
+	case end > l.t.position && l.c.leaser == nil && !l.c.ended.Load():
+		return stallFetch, max(l.pushed, l.progress)
+	}
+	return notStalled, now.UnixNano()
+}
+
+// waitsFor says what the records that the lane holds wait for. mu is held.
+func (l *lane) waitsFor() stall {
+	switch {
+	case l.due:
+		return stallCommit
+	case l.blocked:
+		return stallRetry
+	case l.writing != nil || l.letters > 0:
+		return stallSink
+	case l.turns > 0:
+		return stallHandler
+	case l.active > 0:
+		return stallSink
+	case l.t.startable() == 0:
+		return stallRetry
+	}
+	return stallTask
+}
+
+// whole reports, once, what concerns the processor and not one partition. It does not
+// make the flow unready: a member without a partition stands by.
+func (w *watcher) whole(cause stall, since time.Duration) {
+	c := w.c
+	if since < c.spec.StallAfter {
+		w.quiet[cause] = false
+		return
+	}
+	if !w.quiet[cause] {
+		w.quiet[cause] = true
+		c.stats.stalls[cause].Add(1)
+		c.log.Warn(cause.explain(), "source", c.spec.Source.Name, "since", since)
+	}
+}
+
+// stuckCommit returns 1 if no commit has got through for StallAfter although there is
+// something to commit, else 0. It reports it once.
+func (w *watcher) stuckCommit(now time.Time) int {
+	c := w.c
 	since := c.unconfirmed.Load()
 	if since == 0 || now.UnixNano()-since < int64(c.spec.StallAfter) {
-		c.commitStuck = false
+		w.commitSeen = false
 		return 0
 	}
-	if !c.commitStuck {
-		c.commitStuck = true
-		c.stats.stalls.Add(1)
+	if !w.commitSeen {
+		w.commitSeen = true
+		c.stats.stalls[stallCommit].Add(1)
 		c.log.Error("commits do not get through", "source", c.spec.Source.Name, "since", time.Duration(now.UnixNano()-since))
 		for _, l := range c.allLanes() {
 			l.mu.Lock()
-			offset, committed := l.t.committable(), l.committed
+			offset, committed := l.committable(), l.committed
 			l.mu.Unlock()
 			c.log.Error("not committed", "partition", l.part.String(), "offset", offset, "committed", committed)
 		}
@@ -82,7 +211,8 @@ func (c *consumer) findStuckCommit(now time.Time) int {
 }
 
 // askBacklog updates the backlog, which stays unknown when the source cannot tell.
-func (c *consumer) askBacklog() {
+func (w *watcher) askBacklog(now time.Time) {
+	c := w.c
 	b, ok := c.reader.(primitives.Backlogger)
 	if !ok {
 		return
@@ -93,12 +223,16 @@ func (c *consumer) askBacklog() {
 	err := guard(func() (err error) { parts, err = b.Backlog(ctx); return err })
 	if err != nil {
 		c.backlog.Store(-1)
+		w.backlogs = nil
 		c.log.Debug("backlog is unknown", "error", err)
 		return
 	}
+	w.told = now
+	w.backlogs = make(map[primitives.Partition]int64, len(parts))
 	sum := int64(0)
 	for _, p := range parts {
 		sum += p.Records
+		w.backlogs[p.Partition] = p.Records
 	}
 	c.backlog.Store(sum)
 }
