@@ -252,23 +252,6 @@ func TestLameDuck(t *testing.T) {
 	}
 }
 
-func TestSlowClient(t *testing.T) {
-	rt := must(Endpoint("POST /x", func(_ context.Context, in map[string]int) (map[string]int, error) { return in, nil }))
-	_, addr := start(t, Config{ReadHeaderTimeout: 50 * time.Millisecond, ReadTimeout: 100 * time.Millisecond}, rt)
-
-	headers := dial(t, addr)
-	headers.send(t, "POST /x HTTP/1.1\r\nHost: a\r\n")
-	if !headers.closed() {
-		t.Error("a client that does not end its headers keeps its connection")
-	}
-
-	body := dial(t, addr)
-	body.send(t, "POST /x HTTP/1.1\r\nHost: a\r\nContent-Length: 100\r\n\r\n{")
-	if res, text := body.answer(t); res.StatusCode != 408 || !res.Close || !strings.Contains(text, "did not come in time") {
-		t.Errorf("a client that does not end its body: %d %s", res.StatusCode, text)
-	}
-}
-
 func TestBodyOnTheWire(t *testing.T) {
 	rt := must(Endpoint("POST /x", func(_ context.Context, in []int) ([]int, error) { return in, nil }))
 	_, addr := start(t, Config{}, rt)
