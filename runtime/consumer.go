@@ -22,7 +22,7 @@ type consumer struct {
 
 	reader     primitives.Reader
 	leaser     primitives.Leaser     // the reader, if it has leases
-	delayer primitives.Delayer // the reader, if records leave it to be tried again later
+	delayer    primitives.Delayer    // the reader, if records leave it to be tried again later
 	writer     primitives.Writer     // nil without outputs
 	dead       primitives.Writer     // nil without dead letters
 	transactor primitives.Transactor // the writer, if outputs and progress are committed together
