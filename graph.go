@@ -6,6 +6,8 @@ import (
 	"io"
 	"strings"
 	"text/tabwriter"
+
+	"github.com/flowkit-go/flow/primitives"
 )
 
 // A Graph is a flow's processors and what they read and write: its structure, as
@@ -16,6 +18,9 @@ type Graph struct {
 	Admin        string      `json:"admin"`         // where health, metrics and state are served
 	DrainTimeout string      `json:"drain_timeout"` // as "25s"
 	Processors   []GraphNode `json:"processors"`
+
+	// Needs are the systems whose address the primitives take from the environment.
+	Needs []primitives.Need `json:"needs,omitempty"`
 }
 
 // A GraphNode is one processor of a Graph.
@@ -51,6 +56,7 @@ func (f *Flow) Graph() Graph {
 		}
 		g.Processors = append(g.Processors, n)
 	}
+	g.Needs = f.needs()
 	for _, h := range f.handlers {
 		g.Processors = append(g.Processors, GraphNode{Kind: "handler", Name: h.pattern, Pattern: h.pattern, At: h.at})
 	}

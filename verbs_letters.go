@@ -15,9 +15,8 @@ import (
 // A letter is a dead letter: the record as it was read, and what its headers say
 // about it.
 type letter struct {
-	record  Raw    // without those headers
-	topic   string // where it was read
-	origin  primitives.Partition
+	record  Raw                  // without those headers
+	origin  primitives.Partition // where it was read
 	offset  int64
 	time    string // of the record, as it was read
 	attempt string

@@ -87,6 +87,34 @@ func (p *Processor) with(r role) []resource {
 	return all
 }
 
+// needs joins what the primitives of the flow need, by system and variable.
+func (f *Flow) needs() []primitives.Need {
+	var all []primitives.Need
+	for _, p := range f.processors {
+		for _, u := range p.used {
+			n, ok := u.value.(primitives.Needer)
+			if !ok {
+				continue
+			}
+			for _, need := range n.Needs() {
+				i := slices.IndexFunc(all, func(have primitives.Need) bool {
+					return have.System == need.System && have.Variable == need.Variable
+				})
+				if i < 0 {
+					i = len(all)
+					all = append(all, primitives.Need{System: need.System, Variable: need.Variable})
+				}
+				for _, name := range need.Names {
+					if !slices.Contains(all[i].Names, name) {
+						all[i].Names = append(all[i].Names, name)
+					}
+				}
+			}
+		}
+	}
+	return all
+}
+
 // A probe says whether a value that is about to be sent is one of the primitive's
 // type, and which key the primitive gives it.
 type probe func(value []byte) (key []byte, err error)
