@@ -41,6 +41,7 @@ type batch struct {
 	base     int64 // time of the first record, in milliseconds
 	last     int64 // the latest time
 	deadline time.Time
+	txn      *Transactional // that counts it, or nil
 
 	sealed   bool
 	numbered bool  // has a sequence, so it may have been sent

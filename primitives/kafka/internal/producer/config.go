@@ -18,7 +18,7 @@ const (
 
 // Config says how records are written. Only Topic is required.
 type Config struct {
-	// Topic is the topic to write to. OpenTransactions ignores it.
+	// Topic is the topic to write to.
 	Topic string
 
 	// Partitioner chooses the partition of a record with a key. Nil means Murmur2,
@@ -45,8 +45,8 @@ type Config struct {
 	Timeout time.Duration
 
 	// TransactionTimeout is how long the broker lets a transaction stay open
-	// before it aborts it. The default is one minute. Only for OpenTransactions;
-	// brokers refuse more than their transaction.max.timeout.ms, 15 minutes.
+	// before it aborts it. The default is one minute. Brokers refuse more than
+	// their transaction.max.timeout.ms, 15 minutes.
 	TransactionTimeout time.Duration
 
 	// Logger is told of retries and of lost sequences. Nil means none.

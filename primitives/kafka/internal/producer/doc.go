@@ -6,10 +6,11 @@
 // what several partitions have for a broker goes in one request, and one
 // callback comes back per batch. Nothing is allocated, locked or sent per record.
 //
-// The driver of package kafka calls it: Open for a [primitives.Writer] of one
-// topic, OpenTransactions for writes that become visible together with the
-// progress of a source. It never creates topics, never waits for a batch to
-// fill, and never gives up order within a partition while it retries.
+// The driver of package kafka calls it: Open gives a [primitives.Writer] of one
+// topic, Producer.Claim a transactional id, whose transactions make what is
+// written to any topics visible together with the progress of a source. It never
+// creates topics, never waits for a batch to fill, and never gives up order
+// within a partition while it retries.
 //
 // # Order and duplicates
 //
@@ -24,6 +25,15 @@
 // or the broker has forgotten the producer), batches that are certainly not
 // stored go on under the next epoch. Those that may be stored are reported as
 // failed: their caller writes them again, which is at least once.
+//
+// # Transactions
+//
+// Claim takes a transactional id over, by convention one per partition of the
+// source, and fences whoever had it. Begin, any number of Writes and one Commit or
+// Abort follow, again and again. A partition joins a transaction with the first
+// batch for it; batches wait for that, callers do not. The epoch belongs to the
+// coordinator: when a request may still be under way as a transaction ends badly,
+// the epoch is raised before the next one, so that the broker refuses it.
 //
 // # Goroutines and locks
 //

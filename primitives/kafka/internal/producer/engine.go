@@ -22,8 +22,10 @@ type engine struct {
 	cancel context.CancelCauseFunc
 	wg     sync.WaitGroup
 
-	kick    chan struct{} // for the keeper
-	deliver chan struct{} // for the finisher
+	kick         chan struct{} // for the keeper
+	deliver      chan struct{} // for the finisher
+	coordinators coordinators
+
 	batches sync.Pool
 	plans   sync.Pool
 
@@ -32,6 +34,8 @@ type engine struct {
 	nodes    map[int32]*node
 	sessions map[*session]struct{}
 	held     map[*queue]struct{}
+	txns     map[string]*Transactional
+	found    map[coordinator]string
 	waking   []*node
 	kicking  bool
 	finished []*call // resolved, and their done not yet called
@@ -72,8 +76,11 @@ func newEngine(client sarama.Client, cfg Config) *engine {
 		nodes:    map[int32]*node{},
 		sessions: map[*session]struct{}{},
 		held:     map[*queue]struct{}{},
+		txns:     map[string]*Transactional{},
+		found:    map[coordinator]string{},
 		idle:     make(chan struct{}),
 	}
+	e.coordinators = coordinators{e: e, addrs: map[string]*coordinatorLinks{}}
 	e.ctx, e.cancel = context.WithCancelCause(context.Background())
 	e.batches.New = func() any { return new(batch) }
 	e.plans.New = func() any { return new(plan) }
@@ -185,9 +192,14 @@ func (e *engine) resolve(b *batch, err error) {
 		}
 	})
 	e.used -= b.bytes
+	x := b.txn
 	b.reset()
 	e.batches.Put(b)
 	e.grant()
+	if x != nil {
+		x.writes--
+		x.checkQuiet()
+	}
 }
 
 // finish calls the callbacks. It runs until the engine stops and nothing is left.
@@ -249,6 +261,7 @@ func (e *engine) close(ctx context.Context) error {
 	stopped := make(chan struct{})
 	go func() {
 		e.wg.Wait()
+		e.coordinators.close()
 		close(stopped)
 	}()
 	select {

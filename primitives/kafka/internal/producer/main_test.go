@@ -2,6 +2,7 @@ package producer
 
 import (
 	"context"
+	"crypto/rand"
 	"errors"
 	"fmt"
 	"os"
@@ -105,7 +106,6 @@ type group struct {
 	wg   sync.WaitGroup
 	mu   sync.Mutex
 	errs []error
-	n    map[int]int // how often each done was called
 }
 
 func (g *group) write(ctx context.Context, p primitives.Writer, records []primitives.Record) {
@@ -140,7 +140,7 @@ func record(key string, n int) primitives.Record {
 func readAll(t testing.TB, addrs []string, topic string, opts ...kgo.Opt) map[int32][]*kgo.Record {
 	t.Helper()
 	ctx := testContext(t)
-	cl, err := kgo.NewClient(append([]kgo.Opt{kgo.SeedBrokers(addrs...), kgo.ConsumeTopics(topic), kgo.ConsumeResetOffset(kgo.NewOffset().AtStart())}, opts...)...)
+	cl, err := kgo.NewClient(append([]kgo.Opt{kgo.SeedBrokers(addrs...), kgo.ConsumeTopics(topic), kgo.ConsumeResetOffset(kgo.NewOffset().AtStart()), kgo.KeepControlRecords()}, opts...)...)
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -203,6 +203,50 @@ func checkNumbered(t testing.TB, got map[int32][]*kgo.Record, want map[string]in
 	for key, n := range want {
 		if next[key] != n {
 			t.Errorf("key %q has %d records, want %d", key, next[key], n)
+		}
+	}
+}
+
+// createTopic makes a topic with a new name.
+func createTopic(t testing.TB, addrs []string, partitions int) string {
+	t.Helper()
+	topic := "test-" + strings.ToLower(rand.Text()[:10])
+	cl, err := kgo.NewClient(kgo.SeedBrokers(addrs...))
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer cl.Close()
+	adm := kadm.NewClient(cl)
+	r, err := adm.CreateTopic(testContext(t), int32(partitions), -1, nil, topic)
+	if err = errors.Join(err, r.Err); err != nil {
+		t.Fatal(err)
+	}
+	waitFor(t, "leaders of "+topic, func() bool {
+		m, err := adm.Metadata(testContext(t), topic)
+		if err != nil || len(m.Topics[topic].Partitions) < partitions {
+			return false
+		}
+		for _, p := range m.Topics[topic].Partitions {
+			if p.Leader < 0 || p.Err != nil {
+				return false
+			}
+		}
+		return true
+	})
+	return topic
+}
+
+// waitFor polls what happens outside of this process.
+func waitFor(t testing.TB, what string, ok func() bool) {
+	t.Helper()
+	tick := time.NewTicker(20 * time.Millisecond)
+	defer tick.Stop()
+	ctx := testContext(t)
+	for !ok() {
+		select {
+		case <-tick.C:
+		case <-ctx.Done():
+			t.Fatalf("no %s", what)
 		}
 	}
 }

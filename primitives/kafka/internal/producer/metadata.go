@@ -24,6 +24,7 @@ var errNoLeader = errors.New("the partition has no leader")
 // topic is what is known of one topic. All but count is guarded by the engine's lock.
 type topic struct {
 	name    string
+	format  *Config      // how its records are written
 	count   atomic.Int32 // of partitions
 	leaders []int32      // broker ids by partition, -1 for none
 	epochs  []int32      // of the leaders

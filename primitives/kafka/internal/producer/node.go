@@ -91,7 +91,7 @@ func (n *node) send() bool {
 	b, err := n.link.open(addr)
 	if err == nil {
 		for _, i := range r.items {
-			r.wire.AddBatch(i.q.t.name, i.q.part, i.b.prepare(&e.cfg, i.id, r.s.txn != nil))
+			r.wire.AddBatch(i.q.t.name, i.q.part, i.b.prepare(i.q.t.format, i.id, r.s.txn != nil))
 		}
 		err = b.AsyncProduce(&r.wire, func(res *sarama.ProduceResponse, err error) { n.answered(r, res, err) })
 	}

@@ -31,7 +31,7 @@ func Open(ctx context.Context, client sarama.Client, cfg Config) (*Producer, err
 		return nil, fmt.Errorf("kafka: Topic is empty: name the topic to write to")
 	}
 	e := newEngine(client, cfg)
-	t, err := e.open(ctx, cfg.Topic)
+	t, err := e.openTopic(ctx, cfg.Topic, &e.cfg)
 	if err != nil {
 		e.cancel(primitives.ErrClosed)
 		e.wg.Wait()
@@ -49,12 +49,12 @@ func Open(ctx context.Context, client sarama.Client, cfg Config) (*Producer, err
 	return &Producer{e, s, t}, nil
 }
 
-// open gets the metadata of a topic.
-func (e *engine) open(ctx context.Context, name string) (*topic, error) {
+// openTopic gets the metadata of a topic.
+func (e *engine) openTopic(ctx context.Context, name string, format *Config) (*topic, error) {
 	e.mu.Lock()
 	t := e.topics[name]
 	if t == nil {
-		t = &topic{name: name}
+		t = &topic{name: name, format: format}
 		e.topics[name] = t
 	}
 	e.mu.Unlock()
@@ -85,7 +85,7 @@ func (e *engine) open(ctx context.Context, name string) (*topic, error) {
 // marked Permanent. An error that says that a record may be stored is not a
 // promise that it is not: written again, it may be there twice.
 func (p *Producer) Write(ctx context.Context, batch []primitives.Record, done func(error)) {
-	p.e.write(ctx, p.s, p.t, batch, done)
+	p.e.write(ctx, p.s, p.t, nil, batch, done)
 }
 
 // Partitions is the number of partitions that the topic has, as far as known.

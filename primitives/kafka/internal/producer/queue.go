@@ -76,6 +76,7 @@ func (e *engine) room(q *queue, deadline time.Time) *batch {
 	}
 	b := e.batches.Get().(*batch)
 	b.deadline = deadline
+	b.count(q.s.txn)
 	q.batches = append(q.batches, b)
 	q.open = b
 	e.schedule(q)
@@ -91,9 +92,14 @@ func (q *queue) limit() int {
 	return 1
 }
 
+// stopped reports whether nothing of q is to be sent now.
+func (q *queue) stopped() bool {
+	return q.held || q.gated || q.s.txn != nil && q.s.txn.cause() != nil
+}
+
 // schedule lists q with its leader's node, when it has something that may be sent.
 func (e *engine) schedule(q *queue) {
-	if q.listed || q.held || q.gated || q.inFlight == len(q.batches) || q.inFlight >= q.limit() {
+	if q.listed || q.stopped() || q.inFlight == len(q.batches) || q.inFlight >= q.limit() {
 		return
 	}
 	n := e.nodes[q.t.leaders[q.part]]
@@ -114,7 +120,7 @@ func (e *engine) schedule(q *queue) {
 
 // take is called by the sender of n: it returns the next batch of q, numbered.
 func (e *engine) take(q *queue, n *node) *batch {
-	if q.held || q.gated || q.inFlight == len(q.batches) || q.inFlight >= q.limit() ||
+	if q.stopped() || q.inFlight == len(q.batches) || q.inFlight >= q.limit() ||
 		e.nodes[q.t.leaders[q.part]] != n || q.inFlight > 0 && n != q.node {
 		return nil
 	}
@@ -204,7 +210,7 @@ func (e *engine) answer(q *queue, b *batch, block *sarama.ProduceResponseBlock, 
 		q.attempts = 0
 		q.proven = true
 		e.resolve(b, nil)
-		if q.inFlight == 0 && (q.held || e.aborted != nil) {
+		if q.inFlight == 0 && (q.held || e.aborted != nil || q.s.txn != nil) {
 			e.settle(q)
 		}
 		e.schedule(q)

@@ -2,7 +2,6 @@ package producer
 
 import (
 	"fmt"
-	"slices"
 
 	"github.com/flowkit-go/flow/primitives"
 )
@@ -17,6 +16,7 @@ func (e *engine) split(b *batch) [2]*batch {
 		n.deadline = b.deadline
 		n.numbered, n.seq = b.numbered, sequenceAfter(b.seq, at[0])
 		n.doubt = b.doubt
+		n.count(b.txn)
 		n.copyFrom(b, func(k int) bool { return k >= at[0] && k < at[1] })
 		n.seal()
 		out[i] = n
@@ -47,6 +47,7 @@ func (e *engine) drop(b *batch) {
 	e.used -= b.bytes - rest.bytes
 	rest.deadline = b.deadline
 	rest.seal()
+	rest.count(b.txn)
 	e.discard(b)
 	*b, *rest = *rest, batch{}
 	e.grant()
@@ -79,6 +80,16 @@ func (e *engine) discard(b *batch) {
 			e.finished = append(e.finished, c)
 		}
 	})
-	b.parts = slices.Delete(b.parts, 0, len(b.parts))
+	if b.txn != nil {
+		b.txn.writes--
+	}
 	b.reset()
+}
+
+// count notes that b is one of a transactional id's batches.
+func (b *batch) count(x *Transactional) {
+	if x != nil {
+		b.txn = x
+		x.writes++
+	}
 }

@@ -25,8 +25,8 @@ const (
 // latestTime is the latest that the client library can write, in milliseconds.
 const latestTime = math.MaxInt64 / int64(time.Millisecond)
 
-// write takes a batch for a topic: it sorts the records into the session's queues.
-func (e *engine) write(ctx context.Context, s *session, t *topic, batch []primitives.Record, done func(error)) {
+// write takes a batch for a topic, inside tx unless that is nil: it sorts the records into the session's queues.
+func (e *engine) write(ctx context.Context, s *session, t *topic, tx *Txn, batch []primitives.Record, done func(error)) {
 	c := &call{done: done, total: len(batch), left: 1}
 	p := e.plans.Get().(*plan)
 	defer e.plans.Put(p)
@@ -34,8 +34,8 @@ func (e *engine) write(ctx context.Context, s *session, t *topic, batch []primit
 
 	e.mu.Lock()
 	err := e.admit(ctx, p.need)
-	if err == nil && s.txn != nil {
-		if err = s.txn.mayWrite(); err != nil {
+	if err == nil && tx != nil {
+		if err = tx.mayWrite(); err != nil {
 			e.used -= p.need
 			e.calls--
 			e.grant()
@@ -62,14 +62,14 @@ func (e *engine) plan(p *plan, t *topic, batch []primitives.Record, c *call) {
 	p.parts = slices.Grow(p.parts[:0], len(batch))[:len(batch)]
 	p.sizes = slices.Grow(p.sizes[:0], len(batch))[:len(batch)]
 	p.need = 0
-	limit := e.cfg.MaxMessageBytes - batchHeader
+	limit := t.format.MaxMessageBytes - batchHeader
 	for i := range batch {
 		r := &batch[i]
 		size := sizeOf(r)
 		part := int32(anyPartition)
 		switch {
 		case size > limit:
-			c.fail(i, primitives.Permanent(fmt.Errorf("kafka: write to %s: record of %d bytes with its headers is larger than MaxMessageBytes, %d: raise it and the topic's max.message.bytes, or store the payload elsewhere", t.name, size, e.cfg.MaxMessageBytes)))
+			c.fail(i, primitives.Permanent(fmt.Errorf("kafka: write to %s: record of %d bytes with its headers is larger than MaxMessageBytes, %d: raise it and the topic's max.message.bytes, or store the payload elsewhere", t.name, size, t.format.MaxMessageBytes)))
 			part = noPartition
 		case r.Partition != nil && (r.Partition.Topic == "" || r.Partition.Topic == t.name):
 			part = r.Partition.ID
@@ -78,7 +78,7 @@ func (e *engine) plan(p *plan, t *topic, batch []primitives.Record, c *call) {
 				part = noPartition
 			}
 		case r.Key != nil:
-			part = e.cfg.Partitioner(r.Key, count)
+			part = t.format.Partitioner(r.Key, count)
 			if part < 0 || part >= count {
 				c.fail(i, primitives.Permanent(fmt.Errorf("kafka: write to %s: the partitioner chose %d of %d partitions", t.name, part, count)))
 				part = noPartition
@@ -100,7 +100,7 @@ func (e *engine) plan(p *plan, t *topic, batch []primitives.Record, c *call) {
 // sort appends the records to the last batches of their partitions.
 func (e *engine) sort(s *session, t *topic, p *plan, batch []primitives.Record, c *call, now int64, deadline time.Time) {
 	queues := s.queuesOf(t)
-	limit := e.cfg.MaxMessageBytes - batchHeader
+	limit := t.format.MaxMessageBytes - batchHeader
 	sticky := int32(anyPartition)
 	for i := range batch {
 		part, size := p.parts[i], int(p.sizes[i])
