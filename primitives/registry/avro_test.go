@@ -402,3 +402,29 @@ func BenchmarkAvro(b *testing.B) {
 		}
 	})
 }
+
+// The registry's schemas and the values are what others wrote: neither may do more
+// than fail.
+func FuzzAvroDecode(f *testing.F) {
+	fake := srfake.New()
+	f.Cleanup(fake.Close)
+	writer := &Avro[Order]{Registry: Server{URL: fake.URL()}, Topic: "orders", Register: true}
+	value, err := writer.Append(nil, Order{ID: "o-1", Tags: []string{"a"}, At: time.UnixMicro(1)})
+	if err != nil {
+		f.Fatal(err)
+	}
+	dynamic := &Avro[map[string]any]{Registry: Server{URL: fake.URL()}}
+	f.Add(value)
+	f.Add(append(value[:headerSize:headerSize], 0xff, 0xff, 0xff, 0xff, 0xff, 0xff, 0xff, 0xff, 0xff, 0x01))
+	f.Fuzz(func(t *testing.T, value []byte) {
+		if len(value) >= headerSize {
+			value = append([]byte("\x00\x00\x00\x00\x01"), value[headerSize:]...)
+		}
+		if _, err := writer.Decode(value); err != nil && !primitives.IsPermanent(err) {
+			t.Fatalf("not permanent: %v", err)
+		}
+		if _, err := dynamic.Decode(value); err != nil && !primitives.IsPermanent(err) {
+			t.Fatalf("not permanent: %v", err)
+		}
+	})
+}
