@@ -5,6 +5,7 @@ import (
 	"encoding/json"
 	"errors"
 	"fmt"
+	"strings"
 	"sync/atomic"
 	"testing"
 	"testing/synctest"
@@ -352,4 +353,74 @@ func TestDelivery_145_retries(t *testing.T) {
 			})
 		})
 	}
+}
+
+// A record that waits for its next attempt elsewhere holds up nothing, and comes again
+// after a restart too.
+func TestDelivery_109_retry_later(t *testing.T) {
+	inBubble(t, func(t *testing.T, r *rig) {
+		r.fill(0, 0, 6)
+		in := r.in(1)
+		in.RetryDelays = []time.Duration{time.Minute, time.Second, 10 * time.Second}
+		type try struct {
+			Value, Attempt int
+			At             time.Duration
+		}
+		var tries seen[try]
+		consumer := func() *flow.Processor {
+			return flow.NewConsumer("p", flow.Messages(in), r.out(), func(_ context.Context, m flow.Msg[int]) (int, error) {
+				if m.Value%2 == 1 {
+					tries.add(try{m.Value, m.Attempt, time.Since(r.began)})
+					if m.Value == 5 || m.Attempt < 3 {
+						return 0, errors.New("not yet")
+					}
+				}
+				return m.Value, nil
+			}, flow.RetryLater(4, flow.Exponential(900*time.Millisecond, time.Hour)), flow.DeadLetter(r.dead()))
+		}
+		f := r.start(consumer())
+		time.Sleep(1500 * time.Millisecond)
+		equal(t, "committed while three records wait", r.committed(0), 6)
+		equal(t, "written meanwhile", r.written(), words([]int{0, 2, 4}))
+		f.stopped()
+
+		f = r.start(consumer())
+		time.Sleep(5 * time.Minute)
+		equal(t, "written", r.written(), words([]int{0, 2, 4, 1, 3}))
+		dead := r.broker.Records("dead", 0)
+		equal(t, "dead", texts(dead), []string{"5"})
+		for name, want := range map[string]string{
+			"flow-dead-topic": "in", "flow-dead-partition": "0", "flow-dead-offset": "5", "flow-dead-attempt": "4",
+		} {
+			got, _ := dead[0].Header(name)
+			equal(t, name, string(got), want)
+		}
+		for _, h := range dead[0].Headers {
+			if strings.HasPrefix(h.Name, "flow-retry") || strings.HasPrefix(h.Name, "flow-memory") {
+				t.Errorf("the letter has the header %s", h.Name)
+			}
+		}
+		last := map[int]try{}
+		for _, a := range tries.all() {
+			before := last[a.Value]
+			if a.Attempt != before.Attempt+1 {
+				t.Errorf("attempt %d of %d follows attempt %d", a.Attempt, a.Value, before.Attempt)
+			}
+			if a.Attempt > 1 && a.At-before.At < time.Second {
+				t.Errorf("attempt %d of %d comes %v after the one before it, want a second at least", a.Attempt, a.Value, a.At-before.At)
+			}
+			last[a.Value] = a
+		}
+		f.stopped()
+	})
+}
+
+func TestDelivery_109_retry_later_needs_delays(t *testing.T) {
+	inBubble(t, func(t *testing.T, r *rig) {
+		f := r.start(flow.NewConsumer("p", r.in(1), r.out(), unchanged, flow.RetryLater(3, flow.Constant(time.Second))))
+		err := f.wait()
+		if err == nil || !strings.Contains(err.Error(), "RetryLater") || !strings.Contains(err.Error(), "memory:in") {
+			t.Errorf("Run returned %v, want that the source has no delays", err)
+		}
+	})
 }

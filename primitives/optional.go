@@ -14,6 +14,15 @@ type Backlogger interface {
 	Backlog(ctx context.Context) ([]Backlog, error)
 }
 
+// GroupProgress is implemented by Readers that share their source with other
+// processes and can tell how far all of them together are.
+type GroupProgress interface {
+	// GroupCommitted returns the committed position of each partition of the source
+	// that has one, also of those that others hold. It asks the system: the runtime
+	// calls it every few seconds at most.
+	GroupCommitted(ctx context.Context) ([]Commit, error)
+}
+
 // A Backlog is the number of records waiting in one partition.
 type Backlog struct {
 	Partition Partition

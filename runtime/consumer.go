@@ -64,10 +64,12 @@ type consumer struct {
 	runDone   chan struct{}
 	helpers   sync.WaitGroup
 
-	readErrors atomic.Int32 // in a row
-	backlog    atomic.Int64 // last known, -1 unknown
-	commitTook atomic.Int64 // nanoseconds of the last commit
-	voids      atomic.Int32 // transactions that failed in a row
+	readErrors atomic.Int32                         // in a row
+	backlog    atomic.Int64                         // last known, -1 unknown
+	backlogs   atomic.Pointer[[]primitives.Backlog] // the same by partition, nil unknown
+	groupRate  atomic.Uint64                        // records per second that the group commits, bits of a float64; NaN unknown
+	commitTook atomic.Int64                         // nanoseconds of the last commit
+	voids      atomic.Int32                         // transactions that failed in a row
 
 	unconfirmed atomic.Int64 // when the commits began of which none has got through since, unix nanoseconds; 0 none
 	commitStuck bool         // that was reported; only watch uses it
@@ -89,6 +91,7 @@ func newConsumer(flow string, spec *Consumer, log *slog.Logger, drain time.Durat
 	}
 	c.lanes.Store(&[]*lane{})
 	c.backlog.Store(-1)
+	c.groupRate.Store(unknownRate)
 	c.budget.limit = int64(spec.Buffer.Bytes)
 	c.handlerCtx, c.cancelHandlers = context.WithCancelCause(context.Background())
 	c.writeCtx, c.cancelWrites = context.WithCancelCause(context.Background())

@@ -205,15 +205,15 @@ func (c *consumer) bury(l *lane, rec primitives.Record, attempt int, cause error
 	header := func(name, value string) primitives.Header {
 		return primitives.Header{Name: name, Value: []byte(value)}
 	}
-	letter := rec
+	letter, topic, partition, offset := origin(rec, l.part)
 	letter.Lease, letter.Offset, letter.Attempt = nil, 0, 0
-	letter.Headers = append(append([]primitives.Header(nil), rec.Headers...),
+	letter.Headers = append(append([]primitives.Header(nil), letter.Headers...),
 		header(HeaderDeadFlow, c.flow),
 		header(HeaderDeadProcessor, c.spec.Name),
 		header(HeaderDeadSource, c.spec.Source.Name),
-		header(HeaderDeadTopic, l.part.Topic),
-		header(HeaderDeadPartition, strconv.Itoa(int(l.part.ID))),
-		header(HeaderDeadOffset, strconv.FormatInt(rec.Offset, 10)),
+		header(HeaderDeadTopic, topic),
+		header(HeaderDeadPartition, partition),
+		header(HeaderDeadOffset, offset),
 		header(HeaderDeadTime, rec.Time.UTC().Format(time.RFC3339Nano)),
 		header(HeaderDeadAttempt, strconv.Itoa(attempt)),
 		header(HeaderDeadError, cause.Error()),

@@ -19,9 +19,9 @@ func desc(name, help string, labels ...string) *prometheus.Desc {
 // descs holds one description per metric. Units are base units; no label has a
 // key, an offset or anything else without bound.
 type descs struct {
-	messages, handler, sink, age, inflight, backlog, burn, replicas, busy               *prometheus.Desc
-	stalled, stalls, position, committed, dirty, lag, invalid, sourceErrors             *prometheus.Desc
-	commitErrors, voided, sinkRetries, deadErrors, outputs, requests, requestsNow, info *prometheus.Desc
+	messages, handler, sink, age, inflight, backlog, burn, replicas, busy                   *prometheus.Desc
+	stalled, stalls, position, committed, dirty, lag, partLag, group, invalid, sourceErrors *prometheus.Desc
+	commitErrors, voided, sinkRetries, deadErrors, outputs, requests, requestsNow, info     *prometheus.Desc
 }
 
 func newDescs() descs {
@@ -42,6 +42,8 @@ func newDescs() descs {
 		committed:    desc("flow_partition_committed", "Position that the source has confirmed.", p, topic, part),
 		dirty:        desc("flow_partition_uncommitted_seconds", "Time since something was handled that is not committed yet.", p, topic, part),
 		lag:          desc("flow_source_backlog", "Records in the source that are not committed, as the source tells.", p),
+		partLag:      desc("flow_partition_source_backlog", "Records of the partition in the source that are not committed, as the source tells.", p, topic, part),
+		group:        desc("flow_group_committed_per_second", "Positions that the group commits per second, over all processes.", p),
 		invalid:      desc("flow_invalid_total", "Records that could not be decoded.", p),
 		sourceErrors: desc("flow_source_errors_total", "Errors of the source that were tried again.", p),
 		commitErrors: desc("flow_commit_errors_total", "Commits that failed.", p),
@@ -103,6 +105,14 @@ func (m *metrics) Collect(ch chan<- prometheus.Metric) {
 		if p.Backlog != nil {
 			gauge(d.lag, float64(*p.Backlog), p.Name)
 			gauge(d.burn, burnSeconds(*p.Backlog, p.Throughput), p.Name)
+		}
+		if parts := c.backlogs.Load(); parts != nil {
+			for _, b := range *parts {
+				gauge(d.partLag, float64(b.Records), p.Name, b.Partition.Topic, strconv.Itoa(int(b.Partition.ID)))
+			}
+		}
+		if p.GroupRate != nil {
+			gauge(d.group, *p.GroupRate, p.Name)
 		}
 		for _, l := range p.Lanes {
 			id := strconv.Itoa(int(l.Partition))

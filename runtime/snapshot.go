@@ -28,6 +28,7 @@ type ProcessorSnapshot struct {
 	Throughput  float64  `json:"throughput"` // successful records or requests
 	Backlog     *int64   `json:"backlog"`
 	BurnSeconds *float64 `json:"burn_seconds"`
+	GroupRate   *float64 `json:"group_throughput"` // positions per second that the group commits, over all processes
 	Paused      bool     `json:"paused"`
 
 	Stalls map[string]int64 `json:"stalls,omitempty"` // by cause, of a consumer
@@ -138,6 +139,9 @@ func (c *consumer) snapshot(now time.Time) ProcessorSnapshot {
 		if burn := burnSeconds(b, p.Throughput); !math.IsInf(burn, 1) {
 			p.BurnSeconds = &burn
 		}
+	}
+	if rate := math.Float64frombits(c.groupRate.Load()); !math.IsNaN(rate) {
+		p.GroupRate = &rate
 	}
 	for _, l := range c.allLanes() {
 		p.Lanes = append(p.Lanes, l.snapshot(now))

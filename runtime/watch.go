@@ -2,6 +2,7 @@ package runtime
 
 import (
 	"context"
+	"math"
 	"runtime"
 	"time"
 
@@ -48,7 +49,9 @@ type watcher struct {
 	told       time.Time                      // when the source last told them, or when watching began
 	assigned   time.Time                      // when a partition was last held, or when watching began
 	commitSeen bool                           // commits that do not get through were reported
-	quiet      map[stall]bool                 // of the processor as a whole: was reported
+	group      map[primitives.Partition]int64 // what the group had committed when it was last asked
+	groupAsked time.Time
+	quiet      map[stall]bool // of the processor as a whole: was reported
 }
 
 // watch looks every few seconds.
@@ -64,6 +67,7 @@ func (c *consumer) watch() {
 			return
 		case now := <-ticker.C:
 			w.askBacklog(now)
+			w.askGroup(now)
 			w.look(now)
 		}
 	}
@@ -223,6 +227,7 @@ func (w *watcher) askBacklog(now time.Time) {
 	err := guard(func() (err error) { parts, err = b.Backlog(ctx); return err })
 	if err != nil {
 		c.backlog.Store(-1)
+		c.backlogs.Store(nil)
 		w.backlogs = nil
 		c.log.Debug("backlog is unknown", "error", err)
 		return
@@ -235,4 +240,38 @@ func (w *watcher) askBacklog(now time.Time) {
 		w.backlogs[p.Partition] = p.Records
 	}
 	c.backlog.Store(sum)
+	c.backlogs.Store(&parts)
 }
+
+// askGroup updates how many records per second the group commits, over all processes.
+func (w *watcher) askGroup(now time.Time) {
+	c := w.c
+	g, ok := c.reader.(primitives.GroupProgress)
+	if !ok {
+		return
+	}
+	ctx, cancel := context.WithTimeout(c.writeCtx, 5*time.Second)
+	defer cancel()
+	var commits []primitives.Commit
+	if err := guard(func() (err error) { commits, err = g.GroupCommitted(ctx); return err }); err != nil {
+		w.group = nil
+		c.groupRate.Store(unknownRate)
+		c.log.Debug("progress of the group is unknown", "error", err)
+		return
+	}
+	last, seconds := w.group, now.Sub(w.groupAsked).Seconds()
+	w.group, w.groupAsked = make(map[primitives.Partition]int64, len(commits)), now
+	moved := int64(0)
+	for _, commit := range commits {
+		w.group[commit.Partition] = commit.Next
+		if before, known := last[commit.Partition]; known {
+			moved += max(0, commit.Next-before) // one that was set back says nothing about speed
+		}
+	}
+	if last != nil && seconds > 0 {
+		c.groupRate.Store(math.Float64bits(float64(moved) / seconds))
+	}
+}
+
+// unknownRate stands for a rate that is not known: it is no number.
+var unknownRate = math.Float64bits(math.NaN())

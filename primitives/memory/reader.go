@@ -26,6 +26,7 @@ type readerConfig struct {
 	groupName     string
 	burst         int
 	bounded       bool
+	delayed       bool // records are pushed when they are due
 	revokeTimeout time.Duration
 }
 
@@ -279,7 +280,15 @@ func (n *run) push(ctx context.Context, h *holding, recs []primitives.Record) er
 		}
 	}
 	for len(recs) > 0 {
-		k, err := h.lane.Push(ctx, recs)
+		burst := recs
+		if n.delayed {
+			rec, err := awaitDue(ctx, recs)
+			if err != nil {
+				return err
+			}
+			burst = []primitives.Record{rec}
+		}
+		k, err := h.lane.Push(ctx, burst)
 		if err != nil {
 			return err
 		}

@@ -46,6 +46,10 @@ type Topic[T any] struct {
 	// not. Default 0: all are kept, for as long as the broker is.
 	Retain int
 
+	// RetryDelays are the delays after which a record can come again, for
+	// flow.RetryLater. The group has a topic of its own for each. Default: none.
+	RetryDelays []time.Duration
+
 	// Async is the number of batches that a writer queues before Write blocks;
 	// they are then stored, and done is called, by a goroutine of the writer.
 	// Default 0: Write stores the batch and calls done before it returns.
@@ -89,6 +93,14 @@ func (t Topic[T]) Validate() error {
 			return fmt.Errorf("memory: %s of topic %s is %d: must be 0 (the default) to %d", f.name, t.Name, f.value, f.limit)
 		}
 	}
+	for _, d := range t.RetryDelays {
+		if d <= 0 {
+			return fmt.Errorf("memory: RetryDelays of topic %s has %v: must be above 0", t.Name, d)
+		}
+	}
+	if t.StopAtEnd && len(t.RetryDelays) > 0 {
+		return fmt.Errorf("memory: topic %s has StopAtEnd and RetryDelays: what waits for its delay would be left behind: choose one", t.Name)
+	}
 	if t.RevokeTimeout < 0 {
 		return fmt.Errorf("memory: RevokeTimeout of topic %s is %v: must be 0 (30 s) or more", t.Name, t.RevokeTimeout)
 	}
@@ -102,14 +114,14 @@ func (t Topic[T]) OpenSource(ctx context.Context, env *primitives.Env) (primitiv
 	if err != nil {
 		return nil, err
 	}
-	return newReader(b, release, env, readerConfig{
+	return newDelayingReader(newReader(b, release, env, readerConfig{
 		topic:         t.Name,
 		partitions:    max(t.Partitions, 1),
 		groupName:     orElse(t.Group, "default"),
 		burst:         orElse(t.Burst, defaultBursts),
 		bounded:       t.StopAtEnd,
 		revokeTimeout: orElse(t.RevokeTimeout, 30*time.Second),
-	}), nil
+	}), env, t.RetryDelays), nil
 }
 
 // OpenSink makes the topic if need be. It errs when the topic is not valid or a

@@ -22,7 +22,7 @@ type topicWriter struct {
 
 // Claim makes w the one writer whose transactions for the partition count.
 func (w *topicWriter) Claim(ctx context.Context, source primitives.Reader, p primitives.Partition) (int64, error) {
-	s, err := w.share(source, p)
+	_, s, err := w.share(source, p)
 	if err != nil {
 		return 0, err
 	}
@@ -37,28 +37,31 @@ func (w *topicWriter) Claim(ctx context.Context, source primitives.Reader, p pri
 
 // Begin starts a transaction. It errs when another writer has claimed the partition.
 func (w *topicWriter) Begin(_ context.Context, source primitives.Reader, p primitives.Partition) (primitives.Transaction, error) {
-	s, err := w.share(source, p)
+	r, s, err := w.share(source, p)
 	if err != nil {
 		return nil, err
 	}
-	t := &transaction{broker: w.topic.broker, reader: source.(*reader), share: s, owner: w, part: p}
+	t := &transaction{broker: w.topic.broker, reader: r, share: s, owner: w, part: p}
 	w.topic.broker.mu.Lock()
 	defer w.topic.broker.mu.Unlock()
 	return t, t.fenced()
 }
 
-// share is what the source's group knows of the partition.
-func (w *topicWriter) share(source primitives.Reader, p primitives.Partition) (*share, error) {
+// share returns the reader of the partition and what its group knows of it.
+func (w *topicWriter) share(source primitives.Reader, p primitives.Partition) (*reader, *share, error) {
+	if d, ok := source.(*delayingReader); ok {
+		source = d.of(p.Topic)
+	}
 	r, ok := source.(*reader)
 	if !ok || r.broker != w.topic.broker {
-		return nil, primitives.Permanent(fmt.Errorf("memory: %s cannot be written in one transaction with a source of another broker: use ExactlyOnce from topic to topic", w.topic))
+		return nil, nil, primitives.Permanent(fmt.Errorf("memory: %s cannot be written in one transaction with a source of another broker: use ExactlyOnce from topic to topic", w.topic))
 	}
 	r.broker.mu.Lock()
 	defer r.broker.mu.Unlock()
 	if p.Topic != r.topic || p.ID < 0 || int(p.ID) >= len(r.group.shares) {
-		return nil, fmt.Errorf("memory: transaction of %s: %w", p, primitives.ErrNotAssigned)
+		return nil, nil, fmt.Errorf("memory: transaction of %s: %w", p, primitives.ErrNotAssigned)
 	}
-	return r.group.shares[p.ID], nil
+	return r, r.group.shares[p.ID], nil
 }
 
 // A transaction holds back what is written until it is committed.
