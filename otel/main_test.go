@@ -18,7 +18,10 @@ import (
 	"github.com/flowkit-go/flow/primitives"
 )
 
-func TestMain(m *testing.M) { goleak.VerifyTestMain(m) }
+// The metrics library of Kafka's client starts one goroutine that never ends.
+func TestMain(m *testing.M) {
+	goleak.VerifyTestMain(m, goleak.IgnoreTopFunction("github.com/rcrowley/go-metrics.(*meterArbiter).tick"))
+}
 
 // tracer returns a recorder of spans and the option to use it.
 func tracer(t testing.TB, opts ...sdktrace.TracerProviderOption) (*tracetest.SpanRecorder, *sdktrace.TracerProvider) {
