@@ -26,6 +26,10 @@ func (s *session) announce(b *build) {
 		fmt.Fprintf(&text, "  %-8s %s%s\n", f.what, f.url(), pages)
 		attrs = append(attrs, f.what, f.url())
 	})
+	if b.kafka != "" {
+		fmt.Fprintf(&text, "  %s\n", kafkaLine(b))
+		attrs = append(attrs, "kafka", b.kafka)
+	}
 	fmt.Fprintf(&text, "  %-8s %s\n\n", "data", s.data)
 	tab := tabwriter.NewWriter(&text, 0, 0, 2, ' ', 0)
 	var processors []map[string]string
@@ -80,4 +84,9 @@ func count(n int, what string) string {
 		return "1 " + what
 	}
 	return fmt.Sprintf("%d %ss", n, what)
+}
+
+// kafkaLine says where the broker is that a program was given.
+func kafkaLine(b *build) string {
+	return fmt.Sprintf("%-8s %s  a stand-in inside of this command, as %s is not set", "kafka", b.kafka, kafkaVariable)
 }

@@ -79,6 +79,7 @@ type build struct {
 	verbs bool        // it calls flow.Main, and so knows run, check and graph
 	graph flow.Graph  // empty without verbs
 	env   environment // in which it was checked and runs
+	kafka string      // address of the local broker that it uses; "" for none
 }
 
 // A buildError is a package that cannot be run. Its text is what the compiler or

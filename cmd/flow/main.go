@@ -4,6 +4,8 @@
 //	flow run [PKG]      build and run a flow, and again on every change
 //	flow check [PKG]    check a flow, and show every option
 //	flow graph [PKG]    print a flow's structure
+//	flow tail, send     look at records, and write some
+//	flow dlq, replay    mend what went wrong
 //	flow version [PKG]  print versions
 //
 // It never reads source code: it builds the package and asks the program, which
@@ -12,7 +14,9 @@
 //
 // While it runs a flow, the command owns the addresses and passes requests on to
 // the program, so that a rebuilt program can take the place of the old one without
-// a lost request. It keeps no state and never touches the data folder.
+// a lost request. Where a program uses Kafka and no broker is named, it is the broker
+// too, with its topics in the folder kafka of the data folder: the only state that it
+// keeps.
 //
 // It exits with 0 when all went well, with 2 for what the user has to correct and
 // that was not started, with 1 for other failures, and otherwise with the code of
@@ -84,6 +88,7 @@ func newRoot() *cobra.Command {
 	})
 	root.CompletionOptions.HiddenDefaultCmd = true
 	root.AddCommand(newCommand(), runCommand(), checkCommand(), graphCommand(), versionCommand())
+	root.AddCommand(recordCommands()...)
 	return root
 }
 

@@ -28,6 +28,9 @@ program is built from, it is built again. The new program takes the place of the
 old one only when it compiles and its check passes: requests wait, the old one
 drains and ends, the new one starts. No request and no queued record is lost.
 
+A program that uses Kafka gets a broker inside of this process, with its topics in
+the data folder, unless KAFKA_BROKERS is set.
+
 The first Ctrl-C drains the flow, the second stops it at once. When the input of a
 flow ends, flow run ends with it.`,
 		Example: "  flow run ./examples/quakes\n  flow run --http :8080 --replicas bill=4",
@@ -53,6 +56,7 @@ func run(cmd *cobra.Command, args []string) error {
 		return err
 	}
 	defer s.builder.close()
+	defer s.local.close()
 	defer func() { s.fronts.each(func(f *front) { f.close(2 * time.Second) }) }()
 	stop := s.signals()
 	defer stop()
@@ -131,6 +135,7 @@ func newSession(cmd *cobra.Command, args []string) (*session, error) {
 		return nil, err
 	}
 	s.settle(env)
+	s.local = &standIn{dir: s.data, complain: func(text string) { s.talk.warn("%s", text) }}
 	flags := []string{"-buildvcs=false"}
 	if race, _ := f.GetBool("race"); race {
 		flags = append(flags, "-race")
@@ -206,7 +211,7 @@ func (s *session) prepare(ctx context.Context, b *build) error {
 		}
 		return "127.0.0.1:0"
 	}
-	if err := b.inspect(ctx); err != nil {
+	if b.kafka, err = s.local.ask(ctx, b); err != nil {
 		return err
 	}
 	b.env = b.env.with("FLOW_HTTP", own(cmp.Or(s.http, b.graph.HTTP))).

@@ -36,6 +36,7 @@ type session struct {
 	drain           time.Duration
 	watcher         *watcher // nil unless watching
 	fronts          fronts
+	local           *standIn // belongs to run, and to the rebuild that is under way
 
 	current  *child
 	started  bool   // current is ready
@@ -197,6 +198,9 @@ func (s *session) take(r result) error {
 		s.talk.warn("%v%s", err, s.consequence())
 		r.build.forget()
 		return nil
+	}
+	if r.build.kafka != "" && (s.current == nil || s.current.build.kafka == "") {
+		s.talk.say("%s", kafkaLine(r.build))
 	}
 	s.changed = nil
 	what += "building... ok " + seconds(r.build.took)

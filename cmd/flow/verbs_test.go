@@ -30,7 +30,7 @@ func TestMistakes(t *testing.T) {
 		args []string
 		want string
 	}{
-		{[]string{"rum"}, `"rum" is not a command: use one of check, graph, new, run, version`},
+		{[]string{"rum"}, `"rum" is not a command: use one of check, dlq, graph, new, replay, run, send, tail, version`},
 		{[]string{"run", "--bad"}, "unknown flag: --bad: see flow run --help"},
 		{[]string{"run", "--replicas", "bill"}, "want a processor's name and a number"},
 		{[]string{"run", "--replicas", "bill=0"}, "want a processor's name and a number"},
@@ -43,6 +43,8 @@ func TestMistakes(t *testing.T) {
 		{[]string{"run", empty}, "name another package"},
 		{[]string{"run", "--env-file", "nope"}, "env file nope cannot be read"},
 		{[]string{"check", "nope/x"}, "name another package"},
+		{[]string{"dlq", "lost"}, `"lost" is not a command of dlq`},
+		{[]string{"tail", "./nope", "x"}, "there is no folder ./nope"},
 		{[]string{"graph", "--bad"}, "unknown flag: --bad: see flow graph --help"},
 		{[]string{"version", "./nope"}, "there is no folder ./nope"},
 		{[]string{"new"}, "flow new takes one name"},
