@@ -97,16 +97,30 @@ var processors atomic.Int32
 
 func joinWith[T any](t testing.TB, topic Topic[T], in *primitivetest.Intake, processor string) *member {
 	t.Helper()
+	m := openMember(t, topic, in, processor)
+	m.start()
+	return m
+}
+
+func newMember[T any](t testing.TB, topic Topic[T], in *primitivetest.Intake) *member {
+	t.Helper()
+	return openMember(t, topic, in, fmt.Sprintf("p%d", processors.Add(1)))
+}
+
+func openMember[T any](t testing.TB, topic Topic[T], in *primitivetest.Intake, processor string) *member {
+	t.Helper()
 	r, err := topic.OpenSource(testContext(t), place(t, processor))
 	if err != nil {
 		t.Fatal(err)
 	}
-	m := &member{reader: r.(*reader), t: t, in: in, ended: make(chan error, 1)}
+	return &member{reader: r.(*reader), t: t, in: in, ended: make(chan error, 1)}
+}
+
+func (m *member) start() {
 	ctx, cancel := context.WithCancel(context.Background())
 	m.cancel = cancel
-	go func() { m.ended <- m.Run(ctx, in) }()
-	t.Cleanup(m.leave)
-	return m
+	go func() { m.ended <- m.Run(ctx, m.in) }()
+	m.t.Cleanup(m.leave)
 }
 
 // leave ends a member as the runtime does.
@@ -151,8 +165,17 @@ func (m *member) end() error {
 func (m *member) owns(ctx context.Context, n int) {
 	m.t.Helper()
 	if err := m.in.Wait(ctx, func() bool { return len(m.in.Lanes()) == n }); err != nil {
-		m.t.Fatalf("the member has %d lanes, want %d: %v %v", len(m.in.Lanes()), n, err, m.in.Retries())
+		m.t.Fatalf("the member has %d lanes, want %d: %v %v", len(m.in.Lanes()), n, err, m.last())
 	}
+}
+
+// last is the last error that the reader met.
+func (m *member) last() error {
+	retries := m.in.Retries()
+	if len(retries) == 0 {
+		return nil
+	}
+	return retries[len(retries)-1]
 }
 
 func (m *member) take(ctx context.Context, n int) []primitivetest.Delivery {
@@ -162,7 +185,7 @@ func (m *member) take(ctx context.Context, n int) []primitivetest.Delivery {
 		d, err := m.in.Take(ctx, n-len(out))
 		out = append(out, d...)
 		if err != nil {
-			m.t.Fatalf("%d of %d records: %v %v", len(out), n, err, m.in.Retries())
+			m.t.Fatalf("%d of %d records: %v %v", len(out), n, err, m.last())
 		}
 	}
 	return out
