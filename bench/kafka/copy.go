@@ -31,17 +31,6 @@ func (b *bench) waitingJob(ctx context.Context) error {
 	})
 }
 
-// memory is copy, of which only the memory counts.
-func (b *bench) memory(ctx context.Context) error {
-	return b.turns(ctx, programs.Copy, "memory", func(ctx context.Context, p programs.Program) (figures, error) {
-		f, err := b.backlog(ctx, programs.Copy, p, b.records, customers, programs.Work{})
-		if err != nil {
-			return nil, err
-		}
-		return figures{"peak_mib": f["peak_mib"]}, nil
-	})
-}
-
 // backlog lets a program work off records that wait in a topic.
 func (b *bench) backlog(ctx context.Context, job string, p programs.Program, n, keys int, w programs.Work) (figures, error) {
 	n = max(int(float64(n)*p.Share), 500)

@@ -15,7 +15,7 @@
 //	waiting  topic to topic with handlers that wait: records per second of the ideal
 //	each     every record committed before the next of its partition
 //	collect  HTTP to topic, acknowledged before the answer: requests per second
-//	memory   the most memory over a backlog
+//	memory   the most memory with slow handlers and a backlog
 //	soak     memory over a time of steady load (-job soak; not part of all)
 //
 // The rate of copy and waiting is that of the brokers' clocks from the first output

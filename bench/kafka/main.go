@@ -56,6 +56,7 @@ func main() {
 	flag.BoolVar(&o.verbose, "v", false, "say what is going on")
 	asJSON := flag.String("json", "", "file to write all figures to")
 	smoke := flag.Bool("smoke", false, "one short round of all jobs, to see that it all works; its figures mean nothing")
+	check := flag.Bool("check", false, "exit with 1 when Flow misses one of the goals in check.go")
 	profile := flag.String("cpuprofile", "", "folder to write a CPU profile of each program's last round to")
 	flag.Parse()
 	if *smoke {
@@ -80,6 +81,9 @@ func main() {
 	b.print(os.Stdout)
 	if *asJSON != "" {
 		err = errors.Join(err, b.write(*asJSON))
+	}
+	if *check {
+		err = errors.Join(err, b.check())
 	}
 	fail(err)
 }

@@ -71,7 +71,7 @@ var columns = map[string][]string{
 	"waiting": {"rate", "of_ideal", "cpu_s_per_million", "repeated"},
 	"each":    {"rate"},
 	"collect": {"rate", "p50_ms", "p99_ms", "cpu_us_per_request"},
-	"memory":  {"peak_mib"},
+	"memory":  {"peak_mib", "records"},
 	"soak":    {"first_mib", "last_mib", "peak_mib", "rate"},
 }
 

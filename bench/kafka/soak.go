@@ -13,14 +13,14 @@ func (b *bench) soakJob(ctx context.Context) error {
 	rounds := b.rounds
 	b.rounds = 1
 	defer func() { b.rounds = rounds }()
-	return b.turns(ctx, programs.Copy, "soak", func(ctx context.Context, p programs.Program) (figures, error) {
+	return b.turns(ctx, programs.Hold, "soak", func(ctx context.Context, p programs.Program) (figures, error) {
 		w := programs.Work{In: b.name("in"), Out: b.name("out"), Group: b.name("group")}
 		for _, topic := range []string{w.In, w.Out} {
 			if err := b.c.Create(ctx, topic, b.parts); err != nil {
 				return nil, err
 			}
 		}
-		c, err := b.start(programs.Copy, p.Name, w)
+		c, err := b.start(programs.Hold, p.Name, w)
 		if err != nil {
 			return nil, err
 		}

@@ -10,6 +10,8 @@ import (
 	"time"
 
 	"github.com/goccy/go-json"
+
+	"github.com/flowkit-go/flow"
 )
 
 // Work is what a program is told.
@@ -57,6 +59,7 @@ const (
 	Waiting = "waiting" // topic to topic, with handlers that wait
 	Each    = "each"    // each record is committed before the next of its partition
 	Collect = "collect" // HTTP to topic, acknowledged before the answer
+	Hold    = "hold"    // Copy for those whose memory and steadiness is looked at
 )
 
 // Jobs lists the programs by job. The first of each is the one that others are
@@ -68,6 +71,8 @@ var Jobs = map[string][]Program{
 		{"franz", franzCopy(std), 1},
 		{"franz-goccy", franzCopy(goccy), 1},
 		{"flow", flowCopy(), 1},
+		{"flow-each-behind", flowCopy(flow.CommitEvery(0, 1)), 1},
+		{"flow-exactly-once", flowCopy(flow.ExactlyOnce()), 1},
 		{"goka", gokaCopy, 0.5},
 		{"watermill", watermillCopy, 0.02},
 	},
@@ -82,6 +87,10 @@ var Jobs = map[string][]Program{
 		{"franz", franzEach, 1},
 		{"franz-joined", franzJoined, 1},
 		{"flow", flowEach, 1},
+	},
+	Hold: {
+		{"sarama", saramaCopy(std), 1},
+		{"flow", flowCopy(), 1},
 	},
 	Collect: {
 		{"sarama", saramaCollect, 1},
