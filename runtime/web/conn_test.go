@@ -188,6 +188,15 @@ func TestClientLeaves(t *testing.T) {
 			})))
 		}
 	}
+	stream := func(s *Server, running func(), ended chan<- error) error {
+		rt, err := s.Handle("POST /x", http.HandlerFunc(func(_ http.ResponseWriter, r *http.Request) {
+			io.Copy(io.Discard, r.Body)
+			running()
+			ended <- wait(r.Context().Done())
+		}))
+		rt.Timeout = -1
+		return err
+	}
 	plain := func(s *Server, running func(), ended chan<- error) error {
 		_, err := s.Handle("POST /x", http.HandlerFunc(func(_ http.ResponseWriter, r *http.Request) {
 			io.Copy(io.Discard, r.Body)
@@ -225,16 +234,23 @@ func TestClientLeaves(t *testing.T) {
 			})))
 		}, false},
 		"a plain handler": {plain, false},
-		"middleware":      {done, true},
+		"a stream":        {stream, false},
+		"middleware":      {func(*Server, func(), chan<- error) error { return nil }, true},
 	}
 	for name, test := range tests {
 		t.Run(name, func(t *testing.T) {
 			config := Config{Addr: "127.0.0.1:0"}
+			running, ended := make(chan struct{}), make(chan error, 1)
 			if test.middleware {
-				config.Middleware = []func(http.Handler) http.Handler{func(h http.Handler) http.Handler { return h }}
+				config.Middleware = []func(http.Handler) http.Handler{func(http.Handler) http.Handler {
+					return http.HandlerFunc(func(_ http.ResponseWriter, r *http.Request) {
+						io.Copy(io.Discard, r.Body)
+						close(running)
+						ended <- wait(r.Context().Done())
+					})
+				}}
 			}
 			s, _ := newTestServer(t, config)
-			running, ended := make(chan struct{}), make(chan error, 1)
 			if err := test.add(s, func() { close(running) }, ended); err != nil {
 				t.Fatal(err)
 			}

@@ -199,7 +199,6 @@ func respond(w http.ResponseWriter, r *http.Request, out any) (int, error) {
 	if !ok { // a nil interface
 		return writeBody(w, r, 0, nil, replyNone, nil)
 	}
-	watch(r.Context())
 	t := &tracker{ResponseWriter: w}
 	err := responder.Respond(t, r)
 	if err != nil && t.status != 0 {

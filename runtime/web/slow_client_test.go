@@ -3,9 +3,12 @@ package web
 import (
 	"bytes"
 	"context"
+	"errors"
 	"fmt"
 	"io"
 	"net/http"
+	"os"
+	"path/filepath"
 	"strings"
 	"testing"
 	"time"
@@ -166,6 +169,37 @@ func TestLateReader(t *testing.T) {
 			t.Errorf("%d bytes", len(body))
 		}
 		<-done
+	}
+}
+
+// The same of a file, which the system sends without a copy.
+func TestLateReaderOfFile(t *testing.T) {
+	name := filepath.Join(t.TempDir(), "file")
+	if err := os.WriteFile(name, bytes.Repeat([]byte("0123456789abcdef"), large/16), 0o600); err != nil {
+		t.Fatal(err)
+	}
+	s, _ := newTestServer(t, Config{Addr: "127.0.0.1:0", ReadHeaderTimeout: soon / 5})
+	if _, err := s.Handle("GET /x", http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+		http.NewResponseController(w).SetWriteDeadline(time.Now().Add(10 * time.Second))
+		http.ServeFile(w, r, name)
+	})); err != nil {
+		t.Fatal(err)
+	}
+	if err := s.Listen(t.Context()); err != nil {
+		t.Fatal(err)
+	}
+	served := make(chan error, 1)
+	go func() { served <- s.Serve() }()
+	c := dial(t, s.Addr().String())
+	for range 2 {
+		c.send(t, getX)
+		<-time.After(soon)
+		if _, body := c.answer(t); len(body) != large || strings.Count(body, "0123456789abcdef") != large/16 {
+			t.Errorf("%d bytes", len(body))
+		}
+	}
+	if err := errors.Join(s.Shutdown(t.Context()), <-served); err != nil {
+		t.Error(err)
 	}
 }
 
