@@ -17,5 +17,6 @@
 // source of another is one topic. Collectors and endpoints are called with
 // [Run.Do], without a network.
 //
-// Users' tests call it; nothing else does. It never starts a broker or a server.
+// Users' tests call it; nothing else does. It never starts a broker or a server: for
+// Kafka itself in a test see package kafkatest below it.
 package flowtest
