@@ -349,19 +349,41 @@ func (f *Flow) Resize(processor string, replicas int) error {
 	return pool.Resize(replicas)
 }
 
-// Pause makes a Consumer start no further record until Resume. What runs finishes,
-// and its partitions stay with this process.
-func (f *Flow) Pause(consumer string) error { return f.pause(consumer, true) }
+// Partition names one ordered part of a source, as Msg has it.
+type Partition = primitives.Partition
 
-// Resume makes a paused Consumer go on.
-func (f *Flow) Resume(consumer string) error { return f.pause(consumer, false) }
+// Pause makes a Consumer start no further record until Resume: of these partitions, or
+// of all when none is named. What runs finishes, and its partitions stay with this
+// process. A partition that was named stays paused when it is assigned again. It
+// errs, and pauses nothing, when one is named that this process does not hold.
+func (f *Flow) Pause(consumer string, partitions ...Partition) error {
+	return f.pause(consumer, true, partitions)
+}
 
-func (f *Flow) pause(consumer string, on bool) error {
+// Resume makes a paused Consumer go on, or partitions that were paused by name.
+func (f *Flow) Resume(consumer string, partitions ...Partition) error {
+	return f.pause(consumer, false, partitions)
+}
+
+func (f *Flow) pause(consumer string, on bool, partitions []Partition) error {
 	e := f.engine.Load()
 	if e == nil {
 		return errNotRunning
 	}
-	return e.Pause(consumer, on)
+	return e.Pause(consumer, on, partitions...)
+}
+
+// Seek makes a Consumer go on at another position of a partition that this process
+// holds, and commits that position. What is in flight of the partition is given up:
+// it may be handled again. It errs, and changes nothing, when the partition is not
+// held, the position is negative, or the source cannot do that while it runs. One
+// beyond the end counts as out of range when it is read.
+func (f *Flow) Seek(ctx context.Context, consumer string, p Partition, position int64) error {
+	e := f.engine.Load()
+	if e == nil {
+		return errNotRunning
+	}
+	return e.Seek(ctx, consumer, primitives.Commit{Partition: p, Next: position})
 }
 
 var errNotRunning = errors.New("the flow is not running")

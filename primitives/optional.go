@@ -112,6 +112,16 @@ type Reclaimer interface {
 	Reclaim(p Partition, epoch int64)
 }
 
+// Seeker is implemented by Readers that can go on with a partition at another place
+// while they run.
+type Seeker interface {
+	// Seek gives up the lane of a partition as lost, makes next the committed position,
+	// and assigns the partition anew there. It returns when that is committed. It errs
+	// with ErrNotAssigned when the partition is not held, and changes nothing then. A
+	// position beyond the end counts as any other: the reader finds out.
+	Seek(ctx context.Context, p Partition, next int64) error
+}
+
 // Delayer is implemented by Readers that can let a record leave its partition and
 // come again later, through topics or queues kept for that.
 type Delayer interface {

@@ -42,6 +42,7 @@ type consumer struct {
 
 	epochs  atomic.Int64 // lanes assigned so far
 	lanesMu sync.Mutex
+	pausing map[primitives.Partition]bool // paused by hand; guarded by lanesMu
 	lanes   atomic.Pointer[[]*lane]
 
 	// Contexts, from the first to be cancelled to the last.
@@ -244,7 +245,11 @@ func (in intake) Assign(p primitives.Partition, start int64) primitives.Lane {
 	c.lanesMu.Lock()
 	lanes := append(append([]*lane(nil), c.allLanes()...), l)
 	c.lanes.Store(&lanes)
+	l.paused.Store(c.pausing[p])
 	c.lanesMu.Unlock()
+	if c.queue.paused.Load() || l.paused.Load() {
+		c.pauseReader([]primitives.Partition{p}, true)
+	}
 	if c.exactly() {
 		c.helpers.Go(func() { c.claim(l) })
 	}

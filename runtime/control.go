@@ -1,7 +1,10 @@
 package runtime
 
 import (
+	"context"
 	"fmt"
+	"slices"
+	"time"
 
 	"github.com/flowkit-go/flow/autoscale"
 	"github.com/flowkit-go/flow/primitives"
@@ -47,42 +50,146 @@ func (p routePool) Resize(n int) error {
 	return nil
 }
 
-// Pause makes a consumer start no further record, or go on. What runs
-// finishes and what was handled is written;
-// partitions and leases are kept. A source that can stop fetching does.
-func (e *Engine) Pause(processor string, on bool) error {
-	if err := e.running(); err != nil {
+// Pause makes a consumer start no further record, or go on: of some partitions, or of
+// all when none is named. What runs finishes and what was handled is written;
+// partitions and leases are kept. A source that can stop fetching does. It errs, and
+// changes nothing, when a partition is named that the process does not hold.
+func (e *Engine) Pause(processor string, on bool, partitions ...primitives.Partition) error {
+	c, err := e.consumer(processor)
+	if err != nil {
 		return err
+	}
+	if len(partitions) == 0 {
+		c.pause(on)
+		return nil
+	}
+	return c.pausePartitions(on, partitions)
+}
+
+// consumer returns one that runs.
+func (e *Engine) consumer(processor string) (*consumer, error) {
+	if err := e.running(); err != nil {
+		return nil, err
 	}
 	for _, c := range e.consumers {
 		if c.spec.Name == processor {
-			c.pause(on)
-			return nil
+			return c, nil
 		}
 	}
-	return fmt.Errorf("there is no consumer %q", processor)
+	return nil, fmt.Errorf("there is no consumer %q", processor)
 }
 
 func (c *consumer) pause(on bool) {
-	p, canStop := c.reader.(primitives.Pauser)
 	var held []primitives.Partition
 	for _, l := range c.allLanes() {
-		held = append(held, l.part)
+		if on || !l.paused.Load() {
+			held = append(held, l.part)
+		}
 	}
-	if canStop && on {
-		p.Pause(held)
+	if on {
+		c.pauseReader(held, true)
 	}
 	c.queue.paused.Store(on)
 	if !on {
 		for _, l := range c.allLanes() {
-			l.mu.Lock()
-			l.schedule()
-			l.mu.Unlock()
+			l.goOnWorking()
 		}
 		c.queue.wake() // for a batch that is due
-	}
-	if canStop && !on {
-		p.Resume(held)
+		c.pauseReader(held, false)
 	}
 	c.log.Info("paused", "on", on)
+}
+
+// pauseReader makes the reader stop fetching partitions, or go on, if it can.
+func (c *consumer) pauseReader(ps []primitives.Partition, on bool) {
+	p, ok := c.reader.(primitives.Pauser)
+	switch {
+	case !ok:
+	case on:
+		p.Pause(ps)
+	default:
+		p.Resume(ps)
+	}
+}
+
+func (l *lane) goOnWorking() {
+	l.mu.Lock()
+	l.progress = time.Now().UnixNano()
+	l.schedule()
+	l.mu.Unlock()
+}
+
+// find returns the lanes of partitions that are held.
+func (c *consumer) find(partitions []primitives.Partition) ([]*lane, error) {
+	var found []*lane
+	for _, p := range partitions {
+		i := slices.IndexFunc(c.allLanes(), func(l *lane) bool { return l.part == p })
+		if i < 0 {
+			return nil, fmt.Errorf("%s: partition %s: %w", c.spec.Name, p, primitives.ErrNotAssigned)
+		}
+		found = append(found, c.allLanes()[i])
+	}
+	return found, nil
+}
+
+// pausePartitions pauses some partitions. They stay paused when they are assigned anew.
+func (c *consumer) pausePartitions(on bool, partitions []primitives.Partition) error {
+	lanes, err := c.find(partitions)
+	if err != nil {
+		return err
+	}
+	c.lanesMu.Lock()
+	if c.pausing == nil {
+		c.pausing = map[primitives.Partition]bool{}
+	}
+	for _, l := range lanes {
+		c.pausing[l.part] = on
+		l.paused.Store(on)
+	}
+	c.lanesMu.Unlock()
+	if on || !c.queue.paused.Load() {
+		c.pauseReader(partitions, on)
+	}
+	if !on {
+		for _, l := range lanes {
+			l.goOnWorking()
+		}
+	}
+	c.log.Info("partitions paused", "on", on, "partitions", len(lanes))
+	return nil
+}
+
+// Seek makes a consumer go on at other positions of partitions that it holds. What is in
+// flight of them is given up: it may be handled again, or its outputs may still arrive.
+// It errs, and changes nothing, when a partition is not held or a position is negative.
+func (e *Engine) Seek(ctx context.Context, processor string, to ...primitives.Commit) error {
+	c, err := e.consumer(processor)
+	if err != nil {
+		return err
+	}
+	s, ok := c.reader.(primitives.Seeker)
+	if !ok {
+		return fmt.Errorf("%s: the source %s cannot seek while it runs: stop the flow and use its replay command", processor, c.spec.Source.Name)
+	}
+	var partitions []primitives.Partition
+	for _, t := range to {
+		if t.Next < 0 {
+			return fmt.Errorf("%s: seek %s to %d: want a position of 0 or more", processor, t.Partition, t.Next)
+		}
+		partitions = append(partitions, t.Partition)
+	}
+	lanes, err := c.find(partitions)
+	if err != nil {
+		return err
+	}
+	for i, t := range to {
+		c.abandon(lanes[i], primitives.ErrLost) // nothing more of it starts
+		if err := guard(func() error { return s.Seek(ctx, t.Partition, t.Next) }); err != nil {
+			if again, ok := c.reader.(primitives.Reclaimer); ok {
+				again.Reclaim(t.Partition, lanes[i].epoch)
+			}
+			return fmt.Errorf("%s: seek %s to %d: %w", processor, t.Partition, t.Next, err)
+		}
+	}
+	return nil
 }

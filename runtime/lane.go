@@ -58,6 +58,7 @@ type lane struct {
 	writing *batch
 	pending *batch
 
+	paused atomic.Bool // by hand: no further record is started
 	halted atomic.Bool // being revoked, or released: a turn under way starts no further record
 
 	// closed is set when nothing more of the lane may be written: it was released,
@@ -244,7 +245,7 @@ func (l *lane) flushable() bool {
 
 // startable is the number of records that a turn could take now. mu is held.
 func (l *lane) startable() int {
-	if l.state != laneRunning || l.blocked || l.due || l.c.stopped.Load() || l.c.halted() || l.c.queue.paused.Load() {
+	if l.state != laneRunning || l.blocked || l.due || l.c.stopped.Load() || l.c.halted() || l.paused.Load() || l.c.queue.paused.Load() {
 		return 0
 	}
 	if l.c.spec.Order == ByPartition && (l.turns > 0 && !l.forming || l.pending.size() > maxPending) {

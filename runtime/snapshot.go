@@ -85,6 +85,7 @@ type LaneSnapshot struct {
 	Stalled   bool    `json:"stalled"`
 	Cause     string  `json:"cause,omitempty"` // of the stall: handler, sink, retry, task, claim, fetch, commit
 	Retrying  bool    `json:"retrying"`
+	Paused    bool    `json:"paused"` // by hand, this partition alone
 }
 
 func (h *histogram) latency() Latency {
@@ -163,7 +164,7 @@ func (l *lane) snapshot(now time.Time) LaneSnapshot {
 	s := LaneSnapshot{
 		Topic: l.part.Topic, Partition: l.part.ID, State: l.state.String(),
 		Position: l.t.committable(), Committed: l.committed, Read: l.t.position,
-		Lag: int64(l.t.undone), Bytes: l.t.bytes, Stalled: l.stall != notStalled, Cause: l.stall.String(), Retrying: l.blocked,
+		Lag: int64(l.t.undone), Bytes: l.t.bytes, Stalled: l.stall != notStalled, Cause: l.stall.String(), Retrying: l.blocked, Paused: l.paused.Load(),
 	}
 	if l.uncommitted != 0 {
 		s.DirtySecs = max(0, float64(now.UnixNano()-l.uncommitted)/1e9)

@@ -154,7 +154,7 @@ const turnTime = time.Millisecond
 // between any two records, so it does without the lane's context: that one ends
 // only after the consumer drains or the lane is halted.
 func (t *task) stopping(l *lane, i int) bool {
-	return i >= int(t.open.limit.Load()) || t.retired.Load() || t.c.halted() || t.c.stopped.Load() || l.halted.Load() || t.c.queue.paused.Load()
+	return i >= int(t.open.limit.Load()) || t.retired.Load() || t.c.halted() || t.c.stopped.Load() || l.halted.Load() || l.paused.Load() || t.c.queue.paused.Load()
 }
 
 // batch returns what a turn should add its outputs to: what waits in the lane

@@ -82,7 +82,7 @@ func (w *watcher) look(now time.Time) {
 	paused := c.queue.paused.Load()
 	lanes := c.allLanes()
 	for _, l := range lanes {
-		if paused { // waiting is what they should do
+		if paused || l.paused.Load() { // waiting is what they should do
 			l.mu.Lock()
 			l.progress, l.pushed = now.UnixNano(), now.UnixNano()
 			l.mu.Unlock()

@@ -117,6 +117,11 @@ func (r *delayingReader) Backlog(ctx context.Context) ([]primitives.Backlog, err
 // Reclaim begins a partition of any of the topics anew.
 func (r *delayingReader) Reclaim(p primitives.Partition, epoch int64) { r.of(p.Topic).Reclaim(p, epoch) }
 
+// Seek goes on with a partition of any of the topics at another position.
+func (r *delayingReader) Seek(ctx context.Context, p primitives.Partition, next int64) error {
+	return r.of(p.Topic).Seek(ctx, p, next)
+}
+
 // Pause stops pushing records of partitions of any of the topics.
 func (r *delayingReader) Pause(partitions []primitives.Partition) { r.setAll(partitions, true) }
 

@@ -18,6 +18,7 @@ var (
 	_ primitives.Partitioned = (*reader)(nil)
 	_ primitives.Pauser      = (*reader)(nil)
 	_ primitives.Reclaimer   = (*reader)(nil)
+	_ primitives.Seeker      = (*reader)(nil)
 )
 
 type readerConfig struct {
@@ -386,6 +387,20 @@ func (r *reader) Reclaim(p primitives.Partition, epoch int64) {
 		s.owner = nil // run sees that it was lost, and takes it again
 		r.group.changed.broadcast()
 	}
+}
+
+// Seek goes on with a partition at another position.
+func (r *reader) Seek(_ context.Context, p primitives.Partition, next int64) error {
+	r.broker.mu.Lock()
+	defer r.broker.mu.Unlock()
+	if p.Topic != r.topic || p.ID < 0 || int(p.ID) >= len(r.group.shares) || r.group.shares[p.ID].owner != r {
+		return fmt.Errorf("memory: seek %s: %w", p, primitives.ErrNotAssigned)
+	}
+	s := r.group.shares[p.ID]
+	s.committed, s.epoch, s.owner = next, -1, nil // run sees that it was lost, and takes it again
+	r.group.changed.broadcast()
+	r.broker.changed.broadcast()
+	return nil
 }
 
 // Pause stops pushing records of partitions; a burst under way goes on.
