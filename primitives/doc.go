@@ -6,7 +6,8 @@
 // can be read is a [Source], one that can be written is a [Sink]; many are both.
 // What a system can do beyond that it says by implementing one of the small
 // optional interfaces: [Backlogger], [Leaser], [Pauser], [Partitioned],
-// [Bounded], [Transactor], [Validator].
+// [Bounded], [Transactor], [Validator]; and, for people who look into it,
+// [Browser], [Remover], [Replayer], [Returner], [Needer].
 //
 // Who calls whom: the root package flow asks a primitive for its Decoder or
 // Encoder when a processor is registered; package runtime calls OpenSource and

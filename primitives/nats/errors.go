@@ -20,6 +20,7 @@ const (
 	codeTooLarge           jetstream.ErrorCode = 10054 // message size exceeds maximum allowed
 	codeHeaderTooLarge     jetstream.ErrorCode = 10097
 	codeSubjectOverlap     jetstream.ErrorCode = 10065
+	codeSequenceNotFound   jetstream.ErrorCode = 10043
 	codeNotReplicated      jetstream.ErrorCode = 10074 // replicas > 1 not supported in non-clustered mode
 	codeWorkQueueTaken     jetstream.ErrorCode = 10099
 	codeWorkQueueNotUnique jetstream.ErrorCode = 10100
