@@ -43,6 +43,7 @@ type consumer struct {
 	epochs  atomic.Int64 // lanes assigned so far
 	lanesMu sync.Mutex
 	pausing map[primitives.Partition]bool // paused by hand; guarded by lanesMu
+	gained  chan struct{}                 // closed and replaced by Assign; guarded by lanesMu
 	lanes   atomic.Pointer[[]*lane]
 
 	// Contexts, from the first to be cancelled to the last.
@@ -83,6 +84,7 @@ func newConsumer(flow string, spec *Consumer, log *slog.Logger, drain time.Durat
 		queue:    newWorkQueue(),
 		pace:     newPace(spec.Buffer.Records),
 		changed:  make(chan struct{}, 1),
+		gained:   make(chan struct{}),
 		complete: make(chan struct{}),
 		failure:  make(chan error, 1),
 		runDone:  make(chan struct{}),
@@ -246,6 +248,8 @@ func (in intake) Assign(p primitives.Partition, start int64) primitives.Lane {
 	lanes := append(append([]*lane(nil), c.allLanes()...), l)
 	c.lanes.Store(&lanes)
 	l.paused.Store(c.pausing[p])
+	close(c.gained)
+	c.gained = make(chan struct{})
 	c.lanesMu.Unlock()
 	if c.queue.paused.Load() || l.paused.Load() {
 		c.pauseReader([]primitives.Partition{p}, true)

@@ -2,6 +2,7 @@ package runtime
 
 import (
 	"context"
+	"errors"
 	"fmt"
 	"slices"
 	"time"
@@ -161,7 +162,8 @@ func (c *consumer) pausePartitions(on bool, partitions []primitives.Partition) e
 
 // Seek makes a consumer go on at other positions of partitions that it holds. What is in
 // flight of them is given up: it may be handled again, or its outputs may still arrive.
-// It errs, and changes nothing, when a partition is not held or a position is negative.
+// It returns when the partitions are assigned anew. It errs, and changes nothing, when
+// a partition is not held or a position is negative.
 func (e *Engine) Seek(ctx context.Context, processor string, to ...primitives.Commit) error {
 	c, err := e.consumer(processor)
 	if err != nil {
@@ -191,5 +193,25 @@ func (e *Engine) Seek(ctx context.Context, processor string, to ...primitives.Co
 			return fmt.Errorf("%s: seek %s to %d: %w", processor, t.Partition, t.Next, err)
 		}
 	}
-	return nil
+	return c.awaitHeld(ctx, partitions)
+}
+
+// awaitHeld waits until partitions are held that were given up to begin anew.
+func (c *consumer) awaitHeld(ctx context.Context, partitions []primitives.Partition) error {
+	for {
+		c.lanesMu.Lock()
+		gained := c.gained
+		c.lanesMu.Unlock()
+		_, err := c.find(partitions)
+		if err == nil {
+			return nil
+		}
+		select {
+		case <-gained:
+		case <-c.writeCtx.Done():
+			return err
+		case <-ctx.Done():
+			return errors.Join(ctx.Err(), err)
+		}
+	}
 }
