@@ -101,11 +101,7 @@ func TestLostSequence(t *testing.T) {
 func epochs(p *Producer) int {
 	p.e.mu.Lock()
 	defer p.e.mu.Unlock()
-	n := 0
-	for _, q := range p.s.queues[p.t] {
-		n += int(q.id.epoch)
-	}
-	return n
+	return int(p.s.id.epoch)
 }
 
 // A batch that may be stored when the sequence is lost is reported, not sent
@@ -139,7 +135,7 @@ func TestEpochsUsedUp(t *testing.T) {
 	}
 	p.e.mu.Lock()
 	q := p.s.queues[p.t][0]
-	q.id.epoch, q.next, q.proven = 32767, 0, false
+	q.id.epoch, q.s.id.epoch, q.next, q.proven = 32767, 32767, 0, false
 	was := q.id
 	p.e.mu.Unlock()
 	if err := put(t, p, record("a", 1)); err != nil {

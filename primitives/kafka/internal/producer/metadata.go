@@ -106,10 +106,7 @@ func (e *engine) nameStrangers() {
 			q.lastErr = err
 			continue
 		}
-		q.id = id
-		if q.s.id.epoch == 0 {
-			q.s.id = id
-		}
+		q.id, q.s.id = id, id
 	}
 	e.kicking = true
 }
@@ -276,7 +273,7 @@ func initVersion(v sarama.KafkaVersion) int16 {
 	return 0
 }
 
-// pause waits before another try: 10 ms at first, then twice as long, up to a second.
+// pause waits before another try: 10 ms at first, then twice as long, up to 300 ms.
 func pause(ctx context.Context, try int) error {
 	t := time.NewTimer(min(firstBackoff<<min(try, 10), maxBackoff))
 	defer t.Stop()

@@ -18,7 +18,7 @@ const (
 	maxInFlight = 5
 
 	firstBackoff = 10 * time.Millisecond
-	maxBackoff   = time.Second
+	maxBackoff   = 300 * time.Millisecond
 )
 
 // identity is a producer as brokers know it.
@@ -31,7 +31,7 @@ type identity struct {
 type session struct {
 	e      *engine
 	txn    *Transactional // nil for the idempotent one
-	id     identity       // for new queues
+	id     identity       // of new queues, and of those that begin anew
 	queues map[*topic][]*queue
 }
 
@@ -55,7 +55,7 @@ type queue struct {
 	proven   bool // a batch was confirmed since the first one, a failure or a new epoch
 	attempts int  // failures in a row
 	retryAt  time.Time
-	needs    uint64 // the refresh of the metadata to wait for
+	needs    uint64 // the refresh of the metadata to wait for, 0 before the pause is over
 	lastErr  error
 }
 
@@ -145,8 +145,8 @@ func sequenceAfter(seq int32, n int) int32 {
 	return int32((int64(seq) + int64(n)) & math.MaxInt32)
 }
 
-// hold stops q until its batches in flight are answered, the metadata is fresh
-// and a pause is over.
+// hold stops q until its batches in flight are answered, a pause is over and the
+// metadata is fresh.
 func (e *engine) hold(q *queue, err error) {
 	q.lastErr = err
 	if q.held {
@@ -157,8 +157,7 @@ func (e *engine) hold(q *queue, err error) {
 	d := firstBackoff << min(q.attempts-1, 10)
 	d = min(d, maxBackoff)
 	q.retryAt = time.Now().Add(d - d/4 + rand.N(d/2))
-	q.needs = e.begun + 1
-	e.asked = max(e.asked, q.needs)
+	q.needs = 0
 	e.held[q] = struct{}{}
 	e.kicking = true
 	e.cfg.Logger.Debug("write is held", "topic", q.t.name, "partition", q.part, "attempt", q.attempts, "err", err)
@@ -168,11 +167,16 @@ func (e *engine) hold(q *queue, err error) {
 func (e *engine) release(now time.Time) (next time.Time) {
 	for q := range e.held {
 		switch {
-		case q.inFlight > 0 || e.ended < q.needs || q.id.id < 0:
+		case q.inFlight > 0 || q.id.id < 0:
 		case now.Before(q.retryAt):
 			if next.IsZero() || q.retryAt.Before(next) {
 				next = q.retryAt
 			}
+		case q.needs == 0:
+			q.needs = e.begun + 1
+			e.asked = max(e.asked, q.needs)
+			e.kicking = true
+		case e.ended < q.needs:
 		default:
 			delete(e.held, q)
 			q.held = false
@@ -294,6 +298,8 @@ func (e *engine) fate(q *queue, b *batch, now time.Time) error {
 	switch {
 	case e.aborted != nil:
 		return e.aborted
+	case b.doubt && (b.verdict == refused || b.verdict == tooLarge || b.verdict == invalid):
+		return e.wrap(q, fmt.Errorf("it may be stored by an earlier attempt: %w", b.err))
 	case b.verdict == refused:
 		return e.wrap(q, b.err)
 	case b.verdict == tooLarge && len(b.records) == 1:
@@ -308,7 +314,11 @@ func (e *engine) fate(q *queue, b *batch, now time.Time) error {
 		if err == nil {
 			err = errNoAnswer
 		}
-		return e.wrap(q, fmt.Errorf("not confirmed within %s: %w", e.cfg.Timeout, err))
+		what := "not confirmed"
+		if b.doubt {
+			what = "it may be stored, but was not confirmed"
+		}
+		return e.wrap(q, fmt.Errorf("%s within %s: %w", what, e.cfg.Timeout, err))
 	}
 	return nil
 }
@@ -333,13 +343,16 @@ func (e *engine) renumber(q *queue, batches []*batch) []*batch {
 	clear(batches[len(kept):])
 	q.next = 0
 	q.proven = false
-	if q.id.epoch == math.MaxInt16 {
+	if q.s.id.epoch == math.MaxInt16 {
 		q.id = identity{-1, -1} // the keeper gets another
 		if !q.held {
 			e.hold(q, q.lastErr)
 		}
 	} else {
-		q.id.epoch++
+		// Brokers know epochs per partition, so the other partitions may stay
+		// behind. One that has stayed behind goes beyond all others at once.
+		q.s.id.epoch++
+		q.id = q.s.id
 	}
 	e.cfg.Logger.Warn("sequence begins anew", "topic", q.t.name, "partition", q.part, "epoch", q.id.epoch, "err", q.lastErr)
 	return kept
