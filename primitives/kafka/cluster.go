@@ -184,7 +184,7 @@ func address(broker string) (string, error) {
 	host, port, err := net.SplitHostPort(broker)
 	if err != nil {
 		host, port = strings.Trim(broker, "[]"), defaultPort
-		if strings.Count(broker, ":") == 1 {
+		if strings.Contains(host, ":") && net.ParseIP(host) == nil {
 			return "", fmt.Errorf("broker %q: give host:port: %w", broker, err)
 		}
 	}
