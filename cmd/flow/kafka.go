@@ -26,10 +26,8 @@ const (
 
 // Settings of the local broker.
 const (
-	kafkaPartitions = 3        // of a topic that is created
-	kafkaKeepBytes  = 64 << 20 // of each partition; the oldest go
-	kafkaSegment    = 4 << 20  // bytes of a file of the log: what is deleted at a time
-	kafkaSweep      = time.Minute
+	kafkaPartitions = 3                // of a topic that is created
+	kafkaSegment    = 4 << 20          // bytes of a file of the log: what is deleted at a time
 	kafkaWait       = 10 * time.Second // for another process to have started it
 )
 
@@ -69,7 +67,10 @@ func startKafka(dir string, complain func(string)) (*localKafka, error) {
 	}
 	if taken {
 		addr, err := awaitAddress(lock)
-		return nil, errors.Join(cmpError(err, &kafkaBusyError{dir, addr}), lock.Close())
+		if err == nil {
+			err = &kafkaBusyError{dir, addr}
+		}
+		return nil, errors.Join(err, lock.Close())
 	}
 	k := &localKafka{lock: lock}
 	last, _ := readAddress(lock)
@@ -84,21 +85,13 @@ func startKafka(dir string, complain func(string)) (*localKafka, error) {
 		k.close()
 		return nil, fmt.Errorf("write %s: %w", path, err)
 	}
-	k.cluster.ApplyRetention()
 	ctx, cancel := context.WithCancel(context.Background())
 	k.stop = cancel
-	k.sweeper.Go(func() { k.sweep(ctx) })
-	return k, nil
-}
-
-// cmpError returns the first error that is not nil.
-func cmpError(errs ...error) error {
-	for _, err := range errs {
-		if err != nil {
-			return err
-		}
+	if err := k.sweep(ctx); err != nil {
+		complain(err.Error()) // it works all the same
 	}
-	return nil
+	k.sweeper.Go(func() { k.sweepUntil(ctx, complain) })
+	return k, nil
 }
 
 // newKafka starts the broker on the address that it had last, or on a free port.
@@ -110,7 +103,7 @@ func newKafka(dir, last string, complain func(string)) (*kfake.Cluster, error) {
 		// should not take long to notice.
 		kfake.GroupMinSessionTimeout(time.Second),
 		kfake.BrokerConfigs(map[string]string{
-			"log.retention.bytes": strconv.Itoa(kafkaKeepBytes), "log.segment.bytes": strconv.Itoa(kafkaSegment),
+			"log.segment.bytes": strconv.Itoa(kafkaSegment),
 			// Events of a sample may be years old and are to stay all the same, and
 			// so does the progress of a program that is not run for a month.
 			"log.retention.ms": "-1", "offsets.retention.minutes": strconv.Itoa(10 * 365 * 24 * 60),
@@ -149,20 +142,6 @@ func awaitAddress(f *os.File) (string, error) {
 		case <-tick.C:
 		case <-late:
 			return "", fmt.Errorf("%s is locked by another process, which has not started its broker in %v", f.Name(), kafkaWait)
-		}
-	}
-}
-
-// sweep keeps the log small, so that the next start is quick: it reads all of it.
-func (k *localKafka) sweep(ctx context.Context) {
-	tick := time.NewTicker(kafkaSweep)
-	defer tick.Stop()
-	for {
-		select {
-		case <-tick.C:
-			k.cluster.ApplyRetention()
-		case <-ctx.Done():
-			return
 		}
 	}
 }
