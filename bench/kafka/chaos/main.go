@@ -89,6 +89,9 @@ func (v *verdict) print() {
 		v.Records, v.Outputs, v.Duplicates, v.Window, v.Late)
 	fmt.Printf("a member began anew in a key %d times at most; commits looked at %d times; a partition waited %s at most\n",
 		v.Restarts, v.Samples, v.Pause.Round(time.Millisecond))
+	for _, r := range v.Repetitions {
+		fmt.Println(r)
+	}
 	for _, s := range v.Violations {
 		fmt.Println("VIOLATED:", s)
 	}

@@ -63,6 +63,39 @@ type verdict struct {
 
 	Violations []string `json:"violations"`
 	violated   int
+
+	Repetitions []*repetition `json:"repetitions"`
+}
+
+// A repetition is a stretch of a partition that one member has put out after it, or
+// another one, had.
+type repetition struct {
+	Partition int32     `json:"partition"`
+	First     int64     `json:"first"` // offset
+	Last      int64     `json:"last"`
+	Records   int       `json:"records"`
+	Member    string    `json:"member"`
+	Before    string    `json:"before"` // the member of the first output of its first record
+	At        time.Time `json:"at"`     // of its first record
+}
+
+func (r *repetition) String() string {
+	return fmt.Sprintf("%s %s repeats %d records of partition %d, from %d to %d, first those of %s",
+		r.At.Format("15:04:05.000"), r.Member, r.Records, r.Partition, r.First, r.Last, r.Before)
+}
+
+// repeated adds a record to the repetition that it belongs to.
+func (v *verdict) repeated(e emission, before string) {
+	for _, r := range slices.Backward(v.Repetitions) {
+		if r.Partition == e.Partition && r.Member == e.Member {
+			if e.appended.Sub(r.At) > 10*time.Second {
+				break
+			}
+			r.First, r.Last, r.Records = min(r.First, e.Offset), max(r.Last, e.Offset), r.Records+1
+			return
+		}
+	}
+	v.Repetitions = append(v.Repetitions, &repetition{e.Partition, e.Offset, e.Offset, 1, e.Member, before, e.appended})
 }
 
 const maxViolations = 20 // that are described
@@ -130,9 +163,9 @@ func (h *history) checkInputs(v *verdict) {
 
 // checkEmissions returns the time of each input's first output, by partition and offset.
 func (h *history) checkEmissions(v *verdict) map[int32][]time.Time {
-	first := map[int32][]time.Time{}
+	first, firstBy := map[int32][]time.Time{}, map[int32][]string{}
 	for partition, events := range h.inputs {
-		first[partition] = make([]time.Time, len(events))
+		first[partition], firstBy[partition] = make([]time.Time, len(events)), make([]string, len(events))
 	}
 	type owner struct{ member, key string }
 	last, restarts := map[owner]int64{}, map[owner]int{}
@@ -146,13 +179,14 @@ func (h *history) checkEmissions(v *verdict) map[int32][]time.Time {
 				continue
 			}
 			if first[e.Partition][e.Offset].IsZero() {
-				first[e.Partition][e.Offset] = e.appended
+				first[e.Partition][e.Offset], firstBy[e.Partition][e.Offset] = e.appended, e.Member
 				if e.Seq != reached[e.Key] {
 					v.fail("key %s: number %d of %s comes when %d is next", e.Key, e.Seq, e.Member, reached[e.Key])
 				}
 				reached[e.Key] = max(reached[e.Key], e.Seq+1)
 			} else {
 				v.Duplicates++
+				v.repeated(e, firstBy[e.Partition][e.Offset])
 				v.Window = max(v.Window, high[e.Partition]-e.Offset+1)
 				if h.exactlyOnce {
 					v.fail("%d@%d, number %d of key %s, is repeated by %s", e.Partition, e.Offset, e.Seq, e.Key, e.Member)

@@ -45,6 +45,10 @@ func TestJudgeAcceptsARebalance(t *testing.T) {
 	if v.violated > 0 || v.Records != 20 || v.Outputs != 22 || v.Duplicates != 2 || v.Window != 2 || v.Restarts != 0 || v.Late != 0 || v.Pause != 10*time.Second {
 		t.Errorf("%+v", v)
 	}
+	want := "03:04:15.500 b repeats 2 records of partition 1, from 5 to 6, first those of a"
+	if len(v.Repetitions) != 1 || v.Repetitions[0].String() != want {
+		t.Errorf("%v, want %s", v.Repetitions, want)
+	}
 }
 
 // TestJudgeSeesWhatIsBroken breaks one thing at a time.
