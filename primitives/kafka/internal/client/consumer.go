@@ -182,19 +182,28 @@ func (c *consumer) commitErrors(response *sarama.OffsetCommitResponse, who drive
 func (c *consumer) Close(ctx context.Context) error {
 	c.closing.Do(func() {
 		c.end()
-		c.runs.Wait()
-		c.fetcher.stop()
-		err := c.member.leave(ctx)
-		c.commits.Lock()
-		committer := c.committer
-		c.commits.Unlock()
-		if committer != nil {
-			committer.close()
+		ended := make(chan struct{})
+		go func() {
+			defer close(ended)
+			c.runs.Wait()
+			c.fetcher.stop()
+			c.member.leave(ctx)
+			c.commits.Lock()
+			committer := c.committer
+			c.commits.Unlock()
+			if committer != nil {
+				committer.close()
+			}
+			if c.member.link != nil {
+				c.member.link.close()
+			}
+		}()
+		select {
+		case <-ended:
+		case <-ctx.Done(): // what is left ends with its connections
+			c.ending = context.Cause(ctx)
 		}
-		if c.member.link != nil {
-			c.member.link.close()
-		}
-		c.ending = errors.Join(err, c.Client.Close(ctx))
+		c.ending = errors.Join(c.ending, c.Client.Close(ctx))
 	})
 	return c.ending
 }

@@ -30,7 +30,6 @@ type fetcher struct {
 
 	mu       sync.Mutex
 	group    driver.Group
-	started  bool
 	streams  map[primitives.Partition]*stream
 	sources  map[string]*source // by address
 	homeless []*stream          // without a source
@@ -50,14 +49,18 @@ func newFetcher(c *Client, with driver.Consuming) *fetcher {
 // start lets reading begin.
 func (f *fetcher) start(g driver.Group) {
 	f.mu.Lock()
-	f.group, f.started = g, true
-	f.mu.Unlock()
-	f.all.Go(f.route)
+	defer f.mu.Unlock()
+	f.group = g
+	if f.ctx.Err() == nil {
+		f.all.Go(f.route)
+	}
 }
 
 // stop ends all reading and waits for it.
 func (f *fetcher) stop() {
+	f.mu.Lock() // so that nothing is begun any longer
 	f.end()
+	f.mu.Unlock()
 	f.all.Wait()
 }
 

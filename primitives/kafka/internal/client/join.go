@@ -52,7 +52,7 @@ func (m *member) join(ctx context.Context) (map[primitives.Partition]bool, error
 		return nil, fmt.Errorf("join group %s: sync: %w", m.with.Group, err)
 	}
 	m.contact = time.Now()
-	m.reason = ""
+	m.reason, m.again = "", 0
 	assigned := map[primitives.Partition]bool{}
 	if len(synced.MemberAssignment) == 0 {
 		return assigned, nil
@@ -214,6 +214,9 @@ func (m *member) partitionCounts(topics []string) (map[string]int, error) {
 	return counts, nil
 }
 
+// quickJoins is how often a join is followed by the next one at once.
+const quickJoins = 5
+
 // afterFailedJoin decides what a failed join means. An error ends run.
 func (m *member) afterFailedJoin(ctx context.Context, g driver.Group, err error) error {
 	if ctx.Err() != nil {
@@ -221,16 +224,16 @@ func (m *member) afterFailedJoin(ctx context.Context, g driver.Group, err error)
 	}
 	var code sarama.KError
 	switch errors.As(err, &code); code {
-	case sarama.ErrUnknownMemberId:
+	case sarama.ErrUnknownMemberId, sarama.ErrIllegalGeneration:
 		m.lose(g, err)
 		m.forget(err)
-		return nil // as a new member, at once
-	case sarama.ErrIllegalGeneration:
-		m.lose(g, err)
-		m.forget(err)
-		return nil
+		if m.again++; m.again <= quickJoins {
+			return nil // as a new member
+		}
 	case sarama.ErrRebalanceInProgress: // the next one has begun before this one was over
-		return nil
+		if m.again++; m.again <= quickJoins {
+			return nil
+		}
 	case sarama.ErrFencedInstancedId:
 		m.lose(g, err)
 		return m.fenced(err)
@@ -256,10 +259,10 @@ func (m *member) afterFailedJoin(ctx context.Context, g driver.Group, err error)
 
 // leave takes the member out of the group, so that its partitions go to others
 // at once. A static member stays for its session timeout, to come back.
-func (m *member) leave(ctx context.Context) error {
+func (m *member) leave(ctx context.Context) {
 	who := m.who()
 	if m.link == nil || who.ID == "" || who.InstanceID != "" {
-		return nil
+		return
 	}
 	m.become("", undefined)
 	ctx, cancel := context.WithTimeoutCause(ctx, min(m.with.SessionTimeout, m.client.cluster.RequestTimeout), errSilent)
@@ -276,7 +279,6 @@ func (m *member) leave(ctx context.Context) error {
 		// The session timeout does what leaving would have done.
 		m.with.Logger.Warn("group not left", "group", who.Group, "error", err)
 	}
-	return nil
 }
 
 func sort(ps []primitives.Partition) {

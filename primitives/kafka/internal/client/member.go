@@ -45,6 +45,7 @@ type member struct {
 	leading bool
 	reason  string // for the next join
 
+	again    int    // joins in a row that were overtaken by another rebalance
 	userData []byte // what the strategy has left for its next plan
 }
 

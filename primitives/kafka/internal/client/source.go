@@ -71,6 +71,7 @@ func (src *source) has(s *stream) bool {
 
 func (src *source) run() {
 	defer src.link.close()
+	last := time.Now() // answer
 	for {
 		request, ok := src.request()
 		if !ok {
@@ -89,14 +90,22 @@ func (src *source) run() {
 			err = sarama.KError(response.ErrorCode)
 		}
 		if err != nil {
-			if !src.failed(err) {
+			// Brokers close connections that were idle for minutes, as when all lanes
+			// were full.
+			idle := disconnected(err) && time.Since(last) > idleTime
+			last = time.Now()
+			if !idle && !src.failed(err) {
 				return
 			}
 			continue
 		}
+		last = time.Now()
 		src.deliver(response)
 	}
 }
+
+// idleTime is the least time after which a broker may have closed an idle connection.
+const idleTime = time.Minute
 
 // request makes a fetch for all streams that have room, or returns false.
 func (src *source) request() (*sarama.FetchRequest, bool) {
