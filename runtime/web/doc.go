@@ -10,6 +10,10 @@
 //
 //	net/http -> middleware -> chi -> Route: limiter, deadline -> Binder -> function -> Reply
 //
+// chi finds all routes, but those of Endpoint and Collector are called directly,
+// and connections are wrapped: both spare what net/http and chi do for handlers
+// that may ask for more.
+//
 // An error at any point ends in one place, which turns it into an RFC 9457
 // problem document: an [Error] says its status itself, anything else is a 500
 // with an id that is also in the log, and nothing of the error's text.
