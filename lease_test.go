@@ -112,3 +112,26 @@ func TestOutputsThatWaitAreBounded(t *testing.T) {
 		f.stopped()
 	})
 }
+
+// While acknowledgements do not get through, what waits for them counts against the buffer.
+func TestUnacknowledgedCountsAgainstTheBuffer(t *testing.T) {
+	inBubble(t, func(t *testing.T, r *rig) {
+		q := memory.Queue[int]{Broker: r.broker, Name: "q", Visibility: 30 * time.Minute}
+		r.fill(0, 0, 200)
+		src := r.in(1)
+		src.StopAtEnd = true
+		if err := r.start(flow.NewConsumer("fill", src, q, flow.Pass[int])).wait(); err != nil {
+			t.Fatal(err)
+		}
+		r.fail(memory.OpCommit, 600)
+		var got seen[int]
+		f := r.start(flow.NewConsumer("p", q, flow.Discard, flow.Do(func(_ context.Context, v int) error { got.add(v); return nil }), flow.Buffer(10, 1<<20)))
+		time.Sleep(time.Minute)
+		if n := got.len(); n < 8 || n > 20 {
+			t.Errorf("%d handled while nothing is acknowledged, want about the buffer of 10", n)
+		}
+		time.Sleep(time.Hour)
+		equal(t, "handled after all", len(unique(got.all())), 200)
+		f.stopped()
+	})
+}

@@ -23,19 +23,25 @@ func (b *budget) exceeded() bool {
 	return b.used.Load() >= b.limit
 }
 
-// fit returns how many records of the burst stay within the limit, at least one.
-func (b *budget) fit(burst []primitives.Record) int {
-	left := b.limit - b.used.Load()
-	for i := range burst {
-		left -= int64(burst[i].Size())
-		if left < 0 {
-			return max(i, 1)
+// take counts as many records of the burst as stay within the limit, at least one, and
+// returns their number.
+func (b *budget) take(burst []primitives.Record) int {
+	for {
+		used := b.used.Load()
+		n, sum := 0, int64(0)
+		for n < len(burst) {
+			size := int64(burst[n].Size())
+			if n > 0 && used+sum+size > b.limit {
+				break
+			}
+			sum += size
+			n++
+		}
+		if b.used.CompareAndSwap(used, used+sum) {
+			return n
 		}
 	}
-	return len(burst)
 }
-
-func (b *budget) add(n int) { b.used.Add(int64(n)) }
 
 // free gives bytes back and reports whether waiting lanes should look again.
 func (b *budget) free(n int) bool {

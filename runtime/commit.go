@@ -230,6 +230,7 @@ func (m *committer) gather() (lanes []*lane, commits []primitives.Commit) {
 		leases := l.t.leases
 		if l.state != laneReleased && (len(leases) > 0 || (next > max(l.committed, l.refused) && m.c.leaser == nil)) {
 			l.t.leases = nil
+			l.t.acking += len(leases)
 			l.sent = next
 			lanes = append(lanes, l)
 			commits = append(commits, primitives.Commit{Partition: l.part, Epoch: l.epoch, Next: next, Leases: leases})
@@ -254,10 +255,12 @@ func (m *committer) settle(lanes []*lane, commits []primitives.Commit, err error
 		case reason == nil:
 			l.mu.Lock()
 			l.confirm(commits[i].Next)
+			l.acked(commits[i])
 			l.goOn(commits[i])
 			l.mu.Unlock()
 		case errors.Is(reason, primitives.ErrNotAssigned) || errors.Is(reason, primitives.ErrLost):
 			l.mu.Lock()
+			l.acked(commits[i])
 			l.refused = commits[i].Next
 			l.mu.Unlock()
 			m.c.log.Warn("commit discarded", "partition", l.part.String(), "offset", commits[i].Next, "error", reason)
@@ -266,6 +269,14 @@ func (m *committer) settle(lanes []*lane, commits []primitives.Commit, err error
 		}
 	}
 	return failedLanes, failed
+}
+
+// acked takes the leases of a commit out of what counts against the buffer. mu is held.
+func (l *lane) acked(c primitives.Commit) {
+	if n := len(c.Leases); n > 0 {
+		l.t.acking -= n
+		l.room.Broadcast()
+	}
 }
 
 // goOn lets the next record start where it waits for the commit of the one before
@@ -284,6 +295,7 @@ func (m *committer) putBack(lanes []*lane, commits []primitives.Commit) {
 	for i, l := range lanes {
 		if len(commits[i].Leases) > 0 {
 			l.mu.Lock()
+			l.acked(commits[i])
 			l.t.leases = append(commits[i].Leases, l.t.leases...)
 			l.mu.Unlock()
 		}

@@ -111,7 +111,7 @@ func (l *lane) Push(ctx context.Context, burst []primitives.Record) (int, error)
 			taken += l.behind(burst[taken:])
 		}
 		n := min(len(burst)-taken, l.t.free())
-		n = l.c.budget.fit(burst[taken : taken+n])
+		n = l.c.budget.take(burst[taken : taken+n])
 		now := time.Now().UnixNano()
 		if n > 0 {
 			l.pushed = now
@@ -119,7 +119,7 @@ func (l *lane) Push(ctx context.Context, burst []primitives.Record) (int, error)
 				l.progress = now
 			}
 		}
-		l.c.budget.add(l.t.push(burst[taken:taken+n], now))
+		l.t.push(burst[taken:taken+n], now)
 		taken += n
 		l.schedule()
 		if l.t.onRead {
@@ -168,7 +168,7 @@ const (
 )
 
 func (l *lane) hasRoom() bool {
-	held := int(l.t.tail - l.t.head)
+	held := l.t.held()
 	if l.full && held*100 <= l.t.limit*lowWater {
 		l.full = false
 	}

@@ -75,6 +75,7 @@ type tracker struct {
 	bytes    int   // of the records in the window that are not done
 	undone   int   // records in the window that are not done
 	leases   []any // of resolved records, to be committed
+	acking   int   // leases that are being committed
 }
 
 const firstRing = 64
@@ -88,8 +89,12 @@ func newTracker(p *primitives.Partition, order Order, limit int, start int64) tr
 	return t
 }
 
-// free is the number of records that fit in the window.
-func (t *tracker) free() int { return t.limit - int(t.tail-t.head) }
+// held is the number of records that count against the limit: those of the window,
+// and those of which the lease has not been committed.
+func (t *tracker) held() int { return int(t.tail-t.head) + len(t.leases) + t.acking }
+
+// free is the number of records that fit.
+func (t *tracker) free() int { return t.limit - t.held() }
 
 // push appends records; there must be room. It returns their size in bytes.
 func (t *tracker) push(recs []primitives.Record, now int64) int {
