@@ -21,6 +21,7 @@ type assignment struct {
 	lane      primitives.Lane // nil while it is replaced
 	committed int64
 	leaving   bool // being given up
+	paused    bool
 }
 
 var _ driver.Stream = (*assignment)(nil)

@@ -88,8 +88,12 @@ func (r *reader) Run(ctx context.Context, intake primitives.Intake) error {
 	closed := r.closed
 	r.intake, r.running = intake, ctx
 	r.mu.Unlock()
-	defer r.tasks.Wait()
-	defer cancel()
+	defer func() {
+		r.mu.Lock() // so that no task begins any longer
+		cancel()
+		r.mu.Unlock()
+		r.tasks.Wait()
+	}()
 	if closed {
 		return primitives.ErrClosed
 	}
@@ -273,10 +277,26 @@ func (r *reader) Partitions(ctx context.Context) ([]primitives.Partition, error)
 }
 
 // Pause stops the fetching of partitions that are held.
-func (r *reader) Pause(ps []primitives.Partition) { r.consumer.Pause(ps) }
+func (r *reader) Pause(ps []primitives.Partition) {
+	r.setPaused(ps, true)
+	r.consumer.Pause(ps)
+}
 
 // Resume takes back Pause.
-func (r *reader) Resume(ps []primitives.Partition) { r.consumer.Resume(ps) }
+func (r *reader) Resume(ps []primitives.Partition) {
+	r.setPaused(ps, false)
+	r.consumer.Resume(ps)
+}
+
+func (r *reader) setPaused(ps []primitives.Partition, paused bool) {
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	for _, p := range ps {
+		if a := r.held[p]; a != nil {
+			a.paused = paused
+		}
+	}
+}
 
 // Member returns who the reader is in its group, for transactions.
 func (r *reader) Member() driver.Member { return r.consumer.Member() }

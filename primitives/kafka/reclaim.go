@@ -3,11 +3,16 @@ package kafka
 import (
 	"context"
 	"errors"
+	"fmt"
 
 	"github.com/flowkit-go/flow/primitives"
+	"github.com/flowkit-go/flow/primitives/kafka/driver"
 )
 
-var _ primitives.Reclaimer = (*reader)(nil)
+var (
+	_ primitives.Reclaimer = (*reader)(nil)
+	_ primitives.Seeker    = (*reader)(nil)
+)
 
 // Reclaim gives up the lane of a partition as lost, and begins the partition anew
 // at what is committed. The group does not notice.
@@ -15,16 +20,59 @@ func (r *reader) Reclaim(p primitives.Partition, epoch int64) {
 	r.mu.Lock()
 	defer r.mu.Unlock()
 	a := r.held[p]
-	if r.closed || a == nil || a.leaving || a.lane == nil || a.lane.Epoch() != epoch || r.running.Err() != nil {
+	if !r.mayReplace(a) || a.lane.Epoch() != epoch {
 		return
 	}
-	lane := a.lane
+	lane, ctx := a.lane, r.running
 	a.lane = nil // nothing of it is committed any longer
 	r.tasks.Go(func() {
 		r.intake.Lose(lane)
 		r.consumer.Stop(p)
-		r.beginAnew(r.running, a)
+		r.beginAnew(ctx, a)
 	})
+}
+
+// mayReplace reports whether the lane of an assignment may be replaced by another one.
+// The caller holds mu.
+func (r *reader) mayReplace(a *assignment) bool {
+	return !r.closed && a != nil && !a.leaving && a.lane != nil && r.running.Err() == nil
+}
+
+// Seek gives up the lane of a partition as lost, commits next, and begins the
+// partition anew there. When the commit fails it begins at what is committed.
+func (r *reader) Seek(ctx context.Context, p primitives.Partition, next int64) error {
+	if next < 0 {
+		return fmt.Errorf("kafka: seek %s: offset %d: give one from 0 on", p, next)
+	}
+	r.mu.Lock()
+	a := r.held[p]
+	if r.closed || !r.mayReplace(a) {
+		closed := r.closed
+		r.mu.Unlock()
+		if closed {
+			return primitives.ErrClosed
+		}
+		return fmt.Errorf("kafka: seek %s: %w", p, primitives.ErrNotAssigned)
+	}
+	lane, running := a.lane, r.running
+	a.lane = nil
+	done := make(chan error, 1)
+	r.tasks.Go(func() {
+		r.intake.Lose(lane)
+		r.consumer.Stop(p)
+		err := errors.Join(r.consumer.Commit(ctx, []driver.Offset{{Partition: p, Next: next}})...)
+		done <- err
+		if err != nil {
+			r.beginAnew(running, a)
+			return
+		}
+		r.begin(a, next)
+	})
+	r.mu.Unlock()
+	if err := <-done; err != nil {
+		return fmt.Errorf("kafka: seek %s to %d: %w", p, next, err)
+	}
+	return nil
 }
 
 // beginAnew assigns a partition that is held and has no lane.
@@ -54,5 +102,5 @@ func (r *reader) begin(a *assignment, start int64) {
 	}
 	a.next, a.committed = start, start
 	a.lane = r.intake.Assign(a.p, start)
-	r.consumer.Read(a.p, start, a)
+	r.consumer.Read(a.p, start, a.paused, a)
 }

@@ -55,9 +55,9 @@ type Consumer interface {
 	// until Close. It returns an error when it cannot go on.
 	Run(ctx context.Context, g Group) error
 
-	// Read starts to fetch a partition at an offset. What comes is given to s by
-	// a goroutine of the partition's own.
-	Read(p primitives.Partition, offset int64, s Stream)
+	// Read starts to fetch a partition at an offset, or paused, after Resume. What
+	// comes is given to s by a goroutine of the partition's own.
+	Read(p primitives.Partition, offset int64, paused bool, s Stream)
 
 	// Stop ends the reading of partitions. When it returns, no method of their
 	// streams is running. It must not be called by a stream.

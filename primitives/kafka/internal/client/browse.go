@@ -63,7 +63,7 @@ type fetching struct {
 }
 
 func (f *fetching) Read(p primitives.Partition, offset int64, s driver.Stream) {
-	f.fetcher.read(p, offset, s)
+	f.fetcher.read(p, offset, false, s)
 }
 func (f *fetching) Stop(ps ...primitives.Partition) { f.fetcher.release(ps) }
 func (f *fetching) Failed() <-chan error            { return f.fetcher.failed }

@@ -85,8 +85,8 @@ func (c *consumer) Run(ctx context.Context, g driver.Group) error {
 	return err
 }
 
-func (c *consumer) Read(p primitives.Partition, offset int64, s driver.Stream) {
-	c.fetcher.read(p, offset, s)
+func (c *consumer) Read(p primitives.Partition, offset int64, paused bool, s driver.Stream) {
+	c.fetcher.read(p, offset, paused, s)
 }
 func (c *consumer) Stop(ps ...primitives.Partition)  { c.fetcher.release(ps) }
 func (c *consumer) Pause(ps []primitives.Partition)  { c.fetcher.pause(ps) }

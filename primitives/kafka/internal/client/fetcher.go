@@ -72,13 +72,14 @@ func (f *fetcher) fail(err error) {
 	}
 }
 
-func (f *fetcher) read(p primitives.Partition, offset int64, to driver.Stream) {
+func (f *fetcher) read(p primitives.Partition, offset int64, paused bool, to driver.Stream) {
 	f.mu.Lock()
 	defer f.mu.Unlock()
 	if f.ctx.Err() != nil {
 		return
 	}
 	s := newStream(f, p, offset, to)
+	s.paused.Store(paused)
 	f.streams[p] = s
 	f.homeless = append(f.homeless, s)
 	f.all.Go(s.pump)
