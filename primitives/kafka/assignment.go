@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"slices"
 	"time"
 
 	"github.com/flowkit-go/flow/primitives"
@@ -13,9 +14,10 @@ import (
 // assignment is a partition while the reader holds it: the driver's stream on one
 // side, a lane on the other.
 type assignment struct {
-	r    *reader
-	p    primitives.Partition
-	next int64 // to push; of the stream
+	r     *reader
+	p     primitives.Partition
+	delay bool  // of a delay topic
+	next  int64 // to push; of the stream
 
 	// Guarded by the reader's mu.
 	lane      primitives.Lane // nil while it is replaced
@@ -41,7 +43,13 @@ func (a *assignment) Records(ctx context.Context, burst []primitives.Record, nex
 		return primitives.ErrReleased
 	}
 	if n := len(burst); n > 0 {
-		if _, err := lane.Push(ctx, burst); err != nil {
+		var err error
+		if a.delay {
+			err = a.delayed(ctx, lane, burst)
+		} else {
+			_, err = lane.Push(ctx, burst)
+		}
+		if err != nil {
 			return err
 		}
 		a.next = burst[n-1].Offset + 1
@@ -134,6 +142,13 @@ func (r *reader) startsOf(ctx context.Context, ps []primitives.Partition) ([]int
 	if len(fresh) == 0 {
 		return starts, nil
 	}
+	if err := r.startsOfDelayed(ctx, fresh, at, starts); err != nil {
+		return nil, err
+	}
+	fresh, at = slices.DeleteFunc(fresh, r.isDelay), slices.DeleteFunc(at, func(i int) bool { return r.isDelay(ps[i]) })
+	if len(fresh) == 0 {
+		return starts, nil
+	}
 	if r.cfg.start == Stop {
 		return nil, &startError{fmt.Errorf("%s: group %s has committed no offset: set Start to Earliest, Latest or At, or commit one", fresh[0], r.with.Group)}
 	}
@@ -153,6 +168,31 @@ func (r *reader) startsOf(ctx context.Context, ps []primitives.Partition) ([]int
 		}
 	}
 	return starts, nil
+}
+
+// startsOfDelayed fills in where delay topics are read from when nothing is committed: all
+// that is in them counts, whatever Start says.
+func (r *reader) startsOfDelayed(ctx context.Context, fresh []primitives.Partition, at []int, starts []int64) error {
+	var delayed []primitives.Partition
+	var indices []int
+	for j, p := range fresh {
+		if r.isDelay(p) {
+			delayed, indices = append(delayed, p), append(indices, at[j])
+		}
+	}
+	found, err := r.consumer.Offsets(ctx, delayed, driver.Earliest)
+	if err != nil {
+		return err
+	}
+	for j, offset := range found {
+		starts[indices[j]] = offset
+	}
+	return nil
+}
+
+// isDelay reports whether a partition is one of a delay topic.
+func (r *reader) isDelay(p primitives.Partition) bool {
+	return slices.ContainsFunc(r.tiers, func(t *tier) bool { return t.topic == p.Topic })
 }
 
 func (s Start) position() driver.Position {

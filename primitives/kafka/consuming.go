@@ -6,6 +6,7 @@ import (
 	"fmt"
 	"math"
 	"os"
+	"slices"
 	"strconv"
 	"strings"
 	"time"
@@ -30,6 +31,7 @@ type consuming struct {
 	fetchWait                               time.Duration
 
 	serviceNames bool
+	delays       []time.Duration
 }
 
 const (
@@ -107,6 +109,14 @@ func (c *consuming) validate() error {
 			wrong("%s %v of %s: use 0 for the default, or 1 ms to 24 days", field, d, name)
 		}
 	}
+	for i, d := range c.delays {
+		if d < time.Millisecond || d%time.Millisecond != 0 {
+			wrong("RetryDelays of %s has %v: use whole milliseconds above 0", name, d)
+		}
+		if slices.Contains(c.delays[:i], d) {
+			wrong("RetryDelays of %s has %v twice", name, d)
+		}
+	}
 	for field, n := range map[string]int{"FetchMinBytes": c.fetchMin, "FetchMaxBytes": c.fetchMax, "FetchPartitionBytes": c.fetchPartition} {
 		if n < 0 || n > math.MaxInt32 {
 			wrong("%s %d of %s: use 0 for the default, or up to 2 GiB", field, n, name)
@@ -148,6 +158,9 @@ func (c *consuming) of(env *primitives.Env) (driver.Consuming, error) {
 	}
 	if out.Group == "" {
 		return out, errors.New("kafka: Group is empty: name the consumer group")
+	}
+	for _, d := range c.sortedDelays() {
+		out.Topics = append(slices.Clip(out.Topics), retryTopic(out.Group, d))
 	}
 	if c.serviceNames {
 		if err := checkServiceNames(env.Processor, out.Group); err != nil {

@@ -23,6 +23,7 @@ type reader struct {
 	log      *slog.Logger
 	intake   primitives.Intake // set by Run
 	tasks    sync.WaitGroup    // partitions that are begun anew
+	tiers    []*tier           // for records that come again later, by delay
 
 	mu       sync.Mutex
 	running  context.Context // of Run
@@ -55,10 +56,14 @@ func openReader(ctx context.Context, cfg *consuming, env *primitives.Env) (primi
 	if err != nil {
 		return nil, openError(err)
 	}
-	if err := checkTopics(ctx, consumer, cluster, cfg.topics); err != nil {
+	if err := checkTopics(ctx, consumer, cluster, with.Topics); err != nil {
 		return nil, errors.Join(err, consumer.Close(context.WithoutCancel(ctx)))
 	}
-	return &reader{cfg: cfg, with: with, consumer: consumer, brokers: cluster.Brokers, log: env.Logger, running: context.Background(), held: map[primitives.Partition]*assignment{}}, nil
+	r := &reader{cfg: cfg, with: with, consumer: consumer, brokers: cluster.Brokers, log: env.Logger, running: context.Background(), held: map[primitives.Partition]*assignment{}}
+	if err := r.openTiers(ctx, cluster); err != nil {
+		return nil, errors.Join(err, r.Close(context.WithoutCancel(ctx)))
+	}
+	return r, nil
 }
 
 // openError says what to do when no broker answers.
@@ -122,7 +127,7 @@ func (r *reader) Assigned(ctx context.Context, added []primitives.Partition) err
 		starts, err = r.startsOf(ctx, added)
 	}
 	for i, p := range added {
-		a := &assignment{r: r, p: p}
+		a := &assignment{r: r, p: p, delay: r.isDelay(p)}
 		r.mu.Lock()
 		r.held[p] = a
 		r.assigned = true
@@ -264,12 +269,12 @@ func (r *reader) Backlog(ctx context.Context) ([]primitives.Backlog, error) {
 	return out, nil
 }
 
-// Partitions returns all partitions of the topics.
+// Partitions returns all partitions of the topics, also those for delays.
 func (r *reader) Partitions(ctx context.Context) ([]primitives.Partition, error) {
 	if r.isClosed() {
 		return nil, primitives.ErrClosed
 	}
-	ps, err := r.consumer.Partitions(ctx, r.cfg.topics...)
+	ps, err := r.consumer.Partitions(ctx, r.with.Topics...)
 	if err != nil {
 		return nil, fmt.Errorf("kafka: %w", err)
 	}
@@ -306,7 +311,7 @@ func (r *reader) Close(ctx context.Context) error {
 	r.mu.Lock()
 	r.closed = true
 	r.mu.Unlock()
-	if err := r.consumer.Close(ctx); err != nil {
+	if err := errors.Join(r.consumer.Close(ctx), r.closeTiers(ctx)); err != nil {
 		return fmt.Errorf("kafka: close: %w", err)
 	}
 	return nil

@@ -82,6 +82,12 @@ type Topic[T any] struct {
 	// processor is called "kafka_consumer.{group}".
 	ServiceNames bool
 
+	// RetryDelays are the delays after which a record can come again, for
+	// flow.RetryLater. Each needs a topic, as RetryTopics names them:
+	// "{Group}.retry-30s" for 30 s. The member of the group reads them beside the
+	// topic. The default is none.
+	RetryDelays []time.Duration
+
 	// Partitioner chooses the partition of a record with a key. The default is
 	// Murmur2, as the Java client does.
 	Partitioner Partitioner
@@ -112,6 +118,7 @@ type Topics[T any] struct {
 	FetchMaxWait                       time.Duration
 	FetchMaxBytes, FetchPartitionBytes int
 	ServiceNames                       bool
+	RetryDelays                        []time.Duration
 }
 
 // String names the topic, as "kafka:orders".
@@ -180,7 +187,7 @@ func (t Topic[T]) consuming() *consuming {
 		balance: t.Balance, staticMember: t.StaticMember, isolation: t.Isolation, session: t.SessionTimeout,
 		heartbeat: t.HeartbeatInterval, rebalance: t.RebalanceTimeout, metadata: t.MetadataInterval,
 		fetchMin: t.FetchMinBytes, fetchWait: t.FetchMaxWait, fetchMax: t.FetchMaxBytes, fetchPartition: t.FetchPartitionBytes,
-		serviceNames: t.ServiceNames,
+		serviceNames: t.ServiceNames, delays: t.RetryDelays,
 	}
 }
 
@@ -190,7 +197,7 @@ func (t Topics[T]) consuming() *consuming {
 		balance: t.Balance, staticMember: t.StaticMember, isolation: t.Isolation, session: t.SessionTimeout,
 		heartbeat: t.HeartbeatInterval, rebalance: t.RebalanceTimeout, metadata: t.MetadataInterval,
 		fetchMin: t.FetchMinBytes, fetchWait: t.FetchMaxWait, fetchMax: t.FetchMaxBytes, fetchPartition: t.FetchPartitionBytes,
-		serviceNames: t.ServiceNames,
+		serviceNames: t.ServiceNames, delays: t.RetryDelays,
 	}
 }
 
