@@ -89,6 +89,9 @@ func (v *verdict) print() {
 		v.Records, v.Outputs, v.Duplicates, v.Window, v.Late)
 	fmt.Printf("a member began anew in a key %d times at most; commits looked at %d times; a partition waited %s at most\n",
 		v.Restarts, v.Samples, v.Pause.Round(time.Millisecond))
+	if v.FailedLeaves > 0 {
+		fmt.Printf("%d members could not leave in good order while brokers were away\n", v.FailedLeaves)
+	}
 	for _, r := range v.Repetitions {
 		fmt.Println(r)
 	}
@@ -105,6 +108,7 @@ type mode struct {
 	name        string
 	run         func(ctx context.Context, m membership) error
 	exactlyOnce bool
+	window      int64 // records of a partition that a restart may repeat; 0 means what is not committed
 }
 
 func modeNames() []string {

@@ -12,12 +12,12 @@ import (
 // modes lists the kinds of members. Those by hand show that the harness itself is
 // right, and what is to be expected.
 var modes = []mode{
-	{"at-least-once", flowMember(), false},
-	{"by-key", flowMember(flow.Ordered(flow.ByKey), flow.ConcurrentTasks(8)), false},
-	{"each", flowMember(flow.CommitEach()), false},
-	{"exactly-once", flowMember(flow.ExactlyOnce()), true},
-	{"franz", franzMember, false},
-	{"franz-exactly-once", franzTransactions, true},
+	{name: "at-least-once", run: flowMember()},
+	{name: "by-key", run: flowMember(flow.Ordered(flow.ByKey), flow.ConcurrentTasks(8))},
+	{name: "each", run: flowMember(flow.CommitEach()), window: 1},
+	{name: "exactly-once", run: flowMember(flow.ExactlyOnce()), exactlyOnce: true},
+	{name: "franz", run: franzMember},
+	{name: "franz-exactly-once", run: franzTransactions, exactlyOnce: true},
 }
 
 // membership is what a member process is told.

@@ -43,6 +43,7 @@ type history struct {
 	frozen    map[string]bool   // members that were stopped for a while
 
 	exactlyOnce bool
+	window      int64         // records of a partition that a restart may repeat; 0 means any number
 	maxRestarts int           // how often one member may begin anew in a key; 0 means any number
 	slack       time.Duration // time from a commit until no other member repeats what is below it
 }
@@ -64,7 +65,8 @@ type verdict struct {
 	Violations []string `json:"violations"`
 	violated   int
 
-	Repetitions []*repetition `json:"repetitions"`
+	FailedLeaves int           `json:"failed_leaves"` // of members that were told to end while brokers were away
+	Repetitions  []*repetition `json:"repetitions"`
 }
 
 // A repetition is a stretch of a partition that one member has put out after it, or
@@ -116,11 +118,17 @@ func (v *verdict) fail(format string, args ...any) {
 //  5. In the end all is committed.
 //  6. What is repeated was not committed when its repetition began: a record below what was
 //     committed some time ago is not repeated, except by a member that was frozen.
-//  7. With exactly once, nothing is repeated.
+//  7. With exactly once nothing is repeated, and where each record is committed before the
+//     next one starts, one record of a partition at most.
 func (h *history) judge() *verdict {
 	v := &verdict{Samples: len(h.samples)}
 	h.checkInputs(v)
 	first := h.checkEmissions(v)
+	for _, r := range v.Repetitions {
+		if n := r.Last - r.First + 1; h.window > 0 && n > h.window {
+			v.fail("%s: that are more than %d", r, h.window)
+		}
+	}
 	h.checkCommits(v, first)
 	h.measurePauses(v, first)
 	return v

@@ -79,6 +79,7 @@ func TestJudgeSeesWhatIsBroken(t *testing.T) {
 		"nothing is committed":                {func(h *history) { h.samples = nil }, "0 of 10 records are committed in the end"},
 		"a committed record is repeated":      {func(h *history) { h.samples[1].committed[1], h.samples[2].committed[1] = 6, 6 }, "1@5 is repeated by b at 03:04:15.500, but 6 was committed 1s before"},
 		"exactly once, and one comes twice":   {func(h *history) { h.exactlyOnce = true }, "is repeated by b"},
+		"a window of one, and two come twice": {func(h *history) { h.window = 1 }, "b repeats 2 records of partition 1, from 5 to 6, first those of a: that are more than 1"},
 		"a member goes back again and again":  {func(h *history) { h.repeat("b", 5) }, "b went back more than 3 times"},
 		"the input is not numbered as it was": {func(h *history) { h.inputs[0][4].Seq = 7 }, "the producer is wrong"},
 	} {

@@ -29,6 +29,10 @@ type run struct {
 	made           int
 	frozen         map[string]bool
 	events         int // joins, leaves, kills, freezes
+	failedLeaves   int // that a broker's absence explains
+
+	mu      sync.Mutex
+	settled time.Time // when all brokers will have been back for a while
 }
 
 func (r *run) say(format string, args ...any) {
@@ -60,7 +64,9 @@ func (r *run) run(ctx context.Context) (v *verdict, err error) {
 	if h.inputs, h.emissions, err = collect(ctx, r.c, r.in, r.out, r.parts); err != nil {
 		return nil, err
 	}
-	return h.judge(), nil
+	v = h.judge()
+	v.FailedLeaves = r.failedLeaves
+	return v, nil
 }
 
 // play lets records flow while things fail, until all is committed and the members
@@ -80,7 +86,7 @@ func (r *run) play(ctx context.Context) (*history, error) {
 			return nil, err
 		}
 	}
-	h := &history{exactlyOnce: r.mode.exactlyOnce, frozen: r.frozen, slack: 3 * time.Second}
+	h := &history{exactlyOnce: r.mode.exactlyOnce, window: r.mode.window, frozen: r.frozen, slack: 3 * time.Second}
 	var wg sync.WaitGroup
 	all := make(chan int64, 1)
 	wg.Go(func() {
@@ -122,7 +128,7 @@ func (r *run) play(ctx context.Context) (*history, error) {
 	h.maxRestarts = 2 * r.events
 	var errs []error
 	for _, p := range r.members {
-		errs = append(errs, p.leave())
+		errs = append(errs, r.leave(p))
 	}
 	return h, errors.Join(errs...)
 }
@@ -190,8 +196,36 @@ func (r *run) change(random *rand.Rand) error {
 			return nil
 		}
 		r.say("%s leaves", p.name)
-		return p.leave()
+		return r.leave(p)
 	}
+}
+
+// leave ends a member in good order. While the brokers are not all there it may have
+// to say that it could not commit.
+func (r *run) leave(p *process) error {
+	excused := r.unsettled()
+	err := p.leave()
+	if err != nil && (excused || r.unsettled()) {
+		r.failedLeaves++
+		r.say("%s could not leave in good order", p.name)
+		return nil
+	}
+	return err
+}
+
+// settling is the time after which the return of a broker is no excuse any more.
+const settling = 15 * time.Second
+
+func (r *run) unsettled() bool {
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	return time.Now().Before(r.settled)
+}
+
+func (r *run) settledAt(t time.Time) {
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	r.settled = t
 }
 
 func (r *run) join() error {
@@ -238,6 +272,7 @@ func (r *run) killBrokers(ctx context.Context) error {
 			return context.Cause(ctx)
 		}
 		r.say("broker %d is killed", node)
+		r.settledAt(time.Now().Add(time.Hour))
 		if _, err := r.nodes.do(ctx, "kill-node", strconv.Itoa(node)); err != nil {
 			return err
 		}
@@ -250,6 +285,7 @@ func (r *run) killBrokers(ctx context.Context) error {
 			return err
 		}
 		r.say("broker %d is back", node)
+		r.settledAt(time.Now().Add(settling))
 	}
 	return nil
 }
