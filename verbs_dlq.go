@@ -102,7 +102,7 @@ func (s *verbSession) list(p *Processor, asJSON bool) (err error) {
 	err = d.each(func(l letter) error {
 		n++
 		if asJSON {
-			return json.NewEncoder(s.cmd.OutOrStdout()).Encode(l.shown())
+			return json.NewEncoder(s.cmd.OutOrStdout()).Encode(l.shown(p.name()))
 		}
 		_, err := fmt.Fprintf(tab, "%s\t%s\t%s\tattempt %s\t%s\n", at(&l.record), whereIs(l.origin, l.offset), l.time, l.attempt, firstLine(l.reason))
 		if err == nil && n%1000 == 0 { // columns are as wide as a thousand need, and memory is bounded
@@ -136,6 +136,7 @@ func firstLine(s string) string {
 
 // A shownLetter is the JSON form of a dead letter.
 type shownLetter struct {
+	Consumer string        `json:"consumer"`
 	Position string        `json:"position"`
 	Origin   string        `json:"origin"`
 	Time     string        `json:"time,omitempty"`
@@ -148,10 +149,10 @@ type shownLetter struct {
 	Headers  []shownHeader `json:"headers,omitempty"`
 }
 
-func (l *letter) shown() shownLetter {
+func (l *letter) shown(consumer string) shownLetter {
 	r := shownOf(&l.record)
 	return shownLetter{
-		Position: at(&l.record), Origin: whereIs(l.origin, l.offset), Time: l.time, Attempt: l.attempt, Error: l.reason,
+		Consumer: consumer, Position: at(&l.record), Origin: whereIs(l.origin, l.offset), Time: l.time, Attempt: l.attempt, Error: l.reason,
 		Key: r.Key, KeyBytes: r.KeyBase64, Value: r.Value, Bytes: r.ValueBase64, Headers: r.Headers,
 	}
 }

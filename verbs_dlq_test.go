@@ -86,7 +86,7 @@ value     {"id":"p4","grams":2000}
 	}
 	var got shownLetter
 	line := d.ok(t, "dlq", "list", "weigh", "--json")
-	if err := json.Unmarshal([]byte(line), &got); err != nil || got.Origin != "parcels/1@4" || got.Error != "too heavy\nby far" || *got.Value != `{"id":"p4","grams":2000}` {
+	if err := json.Unmarshal([]byte(line), &got); err != nil || got.Consumer != "weigh" || got.Origin != "parcels/1@4" || got.Error != "too heavy\nby far" || *got.Value != `{"id":"p4","grams":2000}` {
 		t.Errorf("json: %v\n%s", err, line)
 	}
 }

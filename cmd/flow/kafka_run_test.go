@@ -76,6 +76,15 @@ func TestRunWithoutABroker(t *testing.T) {
 	}
 	s.keeps(14)
 
+	// A tail goes on until it is told to stop, and ends well then.
+	tail := start(t, dir, []string{"KAFKA_BROKERS="}, "tail", "numbers", "--format", "value")
+	eventually(t, "tail shows the last records", func() bool { return strings.Contains(tail.stdout.String(), `{"n":-3}`) })
+	s.post("9")
+	eventually(t, "tail shows what comes", func() bool { return strings.Contains(tail.stdout.String(), `{"n":9}`) })
+	tail.signal(os.Interrupt)
+	tail.exits(0)
+	s.keeps(18)
+
 	edit(t, s.main, `"one"`, `"lenient"`)
 	s.sees(`main.go changed, building... ok \S+, drained in \S+, swapped in `)
 	s.post("4")
@@ -100,7 +109,7 @@ func TestRunWithoutABroker(t *testing.T) {
 	stdout, _ := runs(t, dir, "tail", "kafka:doubled", "--from", "earliest", "--follow=false", "--format", "value")
 	lines := strings.Fields(stdout)
 	slices.Sort(lines)
-	if want := `{"n":-6} {"n":14} {"n":2} {"n":4} {"n":8}`; strings.Join(lines, " ") != want {
+	if want := `{"n":-6} {"n":14} {"n":18} {"n":2} {"n":4} {"n":8}`; strings.Join(lines, " ") != want {
 		t.Errorf("tail of what is stored: %v, want %s", lines, want)
 	}
 	if stdout, _ = runs(t, dir, "replay", "keep", "--from", "earliest"); !strings.HasPrefix(stdout, "group kafka.keep is set to\n") {
@@ -129,8 +138,8 @@ func TestRunWithoutABroker(t *testing.T) {
 	s.post("6")
 	s.keeps(12)
 	stdout, _ = runs(t, dir, "tail", "doubled", "--from", "earliest", "--follow=false", "--format", "value")
-	if n := strings.Count(stdout, "\n"); n < 7 {
-		t.Errorf("%d records after a kill, want 7 at least:\n%s", n, stdout)
+	if n := strings.Count(stdout, "\n"); n < 8 {
+		t.Errorf("%d records after a kill, want 8 at least:\n%s", n, stdout)
 	}
 	s.signal(syscall.SIGTERM)
 	s.exits(0)
