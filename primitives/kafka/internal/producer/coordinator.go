@@ -4,82 +4,12 @@ import (
 	"context"
 	"errors"
 	"fmt"
-	"sync"
 	"time"
 
 	"github.com/IBM/sarama"
 
 	"github.com/flowkit-go/flow/primitives"
 )
-
-// maxCoordinatorLinks is the number of connections to one coordinator. Each
-// serves one request at a time, and a coordinator may wait for its followers.
-const maxCoordinatorLinks = 8
-
-// coordinators are connections to the brokers that coordinate transactions and groups.
-type coordinators struct {
-	e     *engine
-	mu    sync.Mutex
-	addrs map[string]*coordinatorLinks
-	done  bool
-}
-
-type coordinatorLinks struct {
-	slots chan struct{}
-	idle  []*link // guarded by coordinators.mu
-}
-
-// acquire returns an idle connection to addr, or a new one that is not open yet.
-func (cs *coordinators) acquire(ctx context.Context, addr string) (*link, error) {
-	cs.mu.Lock()
-	c := cs.addrs[addr]
-	if c == nil {
-		c = &coordinatorLinks{slots: make(chan struct{}, maxCoordinatorLinks)}
-		cs.addrs[addr] = c
-	}
-	cs.mu.Unlock()
-	select {
-	case c.slots <- struct{}{}:
-	case <-ctx.Done():
-		return nil, context.Cause(ctx)
-	}
-	cs.mu.Lock()
-	defer cs.mu.Unlock()
-	if n := len(c.idle); n > 0 {
-		l := c.idle[n-1]
-		c.idle = c.idle[:n-1]
-		return l, nil
-	}
-	return cs.e.newLink(), nil
-}
-
-// release gives a connection back. One that is not good any longer is closed.
-func (cs *coordinators) release(addr string, l *link, good bool) {
-	cs.mu.Lock()
-	c := cs.addrs[addr]
-	good = good && !cs.done
-	if good {
-		c.idle = append(c.idle, l)
-	}
-	cs.mu.Unlock()
-	if !good {
-		l.close()
-	}
-	<-c.slots
-}
-
-// close closes the idle connections; no others are in use when the engine stops.
-func (cs *coordinators) close() {
-	cs.mu.Lock()
-	defer cs.mu.Unlock()
-	cs.done = true
-	for _, c := range cs.addrs {
-		for _, l := range c.idle {
-			l.close()
-		}
-		c.idle = nil
-	}
-}
 
 // coordinator names what a broker coordinates.
 type coordinator struct {
@@ -88,16 +18,7 @@ type coordinator struct {
 }
 
 // find asks for the address of a coordinator.
-func (e *engine) find(c coordinator) (string, error) {
-	b := e.client.LeastLoadedBroker()
-	if b == nil {
-		if err := e.client.RefreshMetadata(); err != nil {
-			return "", err
-		}
-		if b = e.client.LeastLoadedBroker(); b == nil {
-			return "", sarama.ErrOutOfBrokers
-		}
-	}
+func (e *engine) find(ctx context.Context, c coordinator) (string, error) {
 	req := &sarama.FindCoordinatorRequest{CoordinatorKey: c.key, CoordinatorType: c.kind, Version: 1}
 	switch {
 	case e.conf.Version.IsAtLeast(sarama.V2_4_0_0):
@@ -105,9 +26,13 @@ func (e *engine) find(c coordinator) (string, error) {
 	case e.conf.Version.IsAtLeast(sarama.V2_0_0_0):
 		req.Version = 2
 	}
-	res, err := b.FindCoordinator(req)
+	var res *sarama.FindCoordinatorResponse
+	err := e.askAny(ctx, func(b *sarama.Broker) error {
+		var err error
+		res, err = b.FindCoordinator(req)
+		return err
+	})
 	if err != nil {
-		_ = e.client.RefreshMetadata() // notices that the broker is gone
 		return "", err
 	}
 	if res.Err != sarama.ErrNoError {
@@ -163,7 +88,7 @@ func (e *engine) ask(ctx context.Context, c coordinator, request func(b *sarama.
 		}
 		addr := e.addressOf(c)
 		if addr == "" {
-			if addr, err = e.find(c); err != nil {
+			if addr, err = e.find(ctx, c); err != nil {
 				var k sarama.KError
 				if errors.As(err, &k) && advise(k) == hopeless {
 					return unsure, err
@@ -173,12 +98,12 @@ func (e *engine) ask(ctx context.Context, c coordinator, request func(b *sarama.
 			}
 			e.setAddress(c, addr)
 		}
-		l, err := e.coordinators.acquire(ctx, addr)
+		l, err := e.links.acquire(ctx, addr)
 		if err != nil {
 			return unsure, errors.Join(err, last)
 		}
 		kerr, err := exchange(ctx, l, addr, request)
-		e.coordinators.release(addr, l, err == nil)
+		e.links.release(addr, l, err == nil)
 		if err != nil {
 			if certain, hopeless := neverSent(err); hopeless {
 				return unsure, err
@@ -207,7 +132,11 @@ func (e *engine) ask(ctx context.Context, c coordinator, request func(b *sarama.
 	}
 }
 
+// exchange sends a request on l, and ends the connection when ctx ends first or
+// the broker does not answer.
 func exchange(ctx context.Context, l *link, addr string, request func(b *sarama.Broker) (sarama.KError, error)) (sarama.KError, error) {
+	ctx, cancel := context.WithTimeout(ctx, exchangeTimeout)
+	defer cancel()
 	stop := context.AfterFunc(ctx, l.cut)
 	defer stop()
 	b, err := l.open(addr)
@@ -272,6 +201,10 @@ func worst(a, b sarama.KError) sarama.KError {
 	}
 	return a
 }
+
+// exchangeTimeout bounds one request to a coordinator. None of them takes long,
+// and all may be sent again.
+const exchangeTimeout = 5 * time.Second
 
 // abortTimeout bounds the attempt to abort a transaction whose context has ended.
 const abortTimeout = 5 * time.Second

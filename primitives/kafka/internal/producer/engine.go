@@ -22,9 +22,9 @@ type engine struct {
 	cancel context.CancelCauseFunc
 	wg     sync.WaitGroup
 
-	kick         chan struct{} // for the keeper
-	deliver      chan struct{} // for the finisher
-	coordinators coordinators
+	kick    chan struct{} // for the keeper
+	deliver chan struct{} // for the finisher
+	links   links
 
 	batches sync.Pool
 	plans   sync.Pool
@@ -80,7 +80,7 @@ func newEngine(client sarama.Client, cfg Config) *engine {
 		found:    map[coordinator]string{},
 		idle:     make(chan struct{}),
 	}
-	e.coordinators = coordinators{e: e, addrs: map[string]*coordinatorLinks{}}
+	e.links = links{e: e, addrs: map[string]*brokerLinks{}}
 	e.ctx, e.cancel = context.WithCancelCause(context.Background())
 	e.batches.New = func() any { return new(batch) }
 	e.plans.New = func() any { return new(plan) }
@@ -257,11 +257,9 @@ func (e *engine) close(ctx context.Context) error {
 		e.abort(err)
 		<-e.idle // soon: nothing waits for a broker any longer
 	}
-	e.cancel(primitives.ErrClosed)
 	stopped := make(chan struct{})
 	go func() {
-		e.wg.Wait()
-		e.coordinators.close()
+		e.stop()
 		close(stopped)
 	}()
 	select {
@@ -274,6 +272,13 @@ func (e *engine) close(ctx context.Context) error {
 		}
 	}
 	return err
+}
+
+// stop ends the goroutines and closes the connections.
+func (e *engine) stop() {
+	e.cancel(primitives.ErrClosed)
+	e.wg.Wait()
+	e.links.close()
 }
 
 // abort fails everything that is not confirmed.
@@ -315,6 +320,12 @@ func (e *engine) sweep() {
 func (e *engine) expire(now time.Time) {
 	var stuck []*node
 	e.mu.Lock()
+	for _, n := range e.nodes {
+		if n.hangs(now) {
+			e.asked = max(e.asked, e.begun+1)
+			e.kicking = true
+		}
+	}
 	if e.used > 0 {
 		for s := range e.sessions {
 			for _, qs := range s.queues {

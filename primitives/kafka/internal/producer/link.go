@@ -116,3 +116,73 @@ func (l *link) close() {
 		l.broker = nil
 	}
 }
+
+// maxLinks is the number of connections to one broker for what is not a produce
+// request. Each serves one request at a time, and a coordinator may wait for its
+// followers.
+const maxLinks = 8
+
+// links are connections for requests that are waited for.
+type links struct {
+	e     *engine
+	mu    sync.Mutex
+	addrs map[string]*brokerLinks
+	done  bool
+}
+
+type brokerLinks struct {
+	slots chan struct{}
+	idle  []*link // guarded by links.mu
+}
+
+// acquire returns an idle connection to addr, or a new one that is not open yet.
+func (ls *links) acquire(ctx context.Context, addr string) (*link, error) {
+	ls.mu.Lock()
+	c := ls.addrs[addr]
+	if c == nil {
+		c = &brokerLinks{slots: make(chan struct{}, maxLinks)}
+		ls.addrs[addr] = c
+	}
+	ls.mu.Unlock()
+	select {
+	case c.slots <- struct{}{}:
+	case <-ctx.Done():
+		return nil, context.Cause(ctx)
+	}
+	ls.mu.Lock()
+	defer ls.mu.Unlock()
+	if n := len(c.idle); n > 0 {
+		l := c.idle[n-1]
+		c.idle = c.idle[:n-1]
+		return l, nil
+	}
+	return ls.e.newLink(), nil
+}
+
+// release gives a connection back. One that is not good any longer is closed.
+func (ls *links) release(addr string, l *link, good bool) {
+	ls.mu.Lock()
+	c := ls.addrs[addr]
+	good = good && !ls.done
+	if good {
+		c.idle = append(c.idle, l)
+	}
+	ls.mu.Unlock()
+	if !good {
+		l.close()
+	}
+	<-c.slots
+}
+
+// close closes the idle connections; no others are in use when the engine stops.
+func (ls *links) close() {
+	ls.mu.Lock()
+	defer ls.mu.Unlock()
+	ls.done = true
+	for _, c := range ls.addrs {
+		for _, l := range c.idle {
+			l.close()
+		}
+		c.idle = nil
+	}
+}

@@ -17,6 +17,10 @@ const (
 
 	// refreshPause is the least time between two refreshes.
 	refreshPause = 20 * time.Millisecond
+
+	// anyTimeout is how long one broker is given to answer what another could
+	// answer as well.
+	anyTimeout = 2 * time.Second
 )
 
 var errNoLeader = errors.New("the partition has no leader")
@@ -133,34 +137,63 @@ func (e *engine) refresh() error {
 }
 
 // fetchMetadata asks without the client's own retries, which would let all
-// partitions wait for one that has no leader. Only when that fails does it fall
-// back on the client, which knows how to find another broker.
-func (e *engine) fetchMetadata(names []string) (*sarama.MetadataResponse, error) {
-	ask := func() (*sarama.MetadataResponse, error) {
-		b := e.client.LeastLoadedBroker()
-		if b == nil {
-			return nil, sarama.ErrOutOfBrokers
-		}
+// partitions wait for one that has no leader.
+func (e *engine) fetchMetadata(names []string) (res *sarama.MetadataResponse, err error) {
+	err = e.askAny(e.ctx, func(b *sarama.Broker) error {
 		req := sarama.NewMetadataRequest(e.conf.Version, names)
 		req.AllowAutoTopicCreation = e.conf.Metadata.AllowAutoTopicCreation
-		res, err := b.GetMetadata(req)
-		if err == nil && len(res.Brokers) == 0 {
+		var err error
+		if res, err = b.GetMetadata(req); err == nil && len(res.Brokers) == 0 {
 			err = errors.New("the broker knows no brokers yet")
 		}
-		return res, err
+		return err
+	})
+	return res, err
+}
+
+// askAny lets f ask one broker after the other until one answers. One that hangs
+// costs anyTimeout. Only when no known broker answers does it leave it to the
+// client, which has the addresses that it was given, to find one.
+func (e *engine) askAny(ctx context.Context, f func(b *sarama.Broker) error) error {
+	e.mu.Lock()
+	addrs := make([]string, 0, len(e.nodes))
+	for _, n := range e.nodes { // in random order
+		addrs = append(addrs, n.addr)
 	}
-	res, err := ask()
-	if err == nil || e.ctx.Err() != nil {
-		return res, err
+	e.mu.Unlock()
+	for _, addr := range addrs {
+		if e.askOne(ctx, addr, f) == nil {
+			return nil
+		}
+		if ctx.Err() != nil {
+			return context.Cause(ctx)
+		}
 	}
-	if rerr := e.client.RefreshMetadata(names...); rerr != nil {
-		err = rerr
+	b := e.client.LeastLoadedBroker()
+	if b != nil {
+		if err := f(b); err == nil {
+			return nil
+		}
 	}
-	res, again := ask()
-	if again != nil {
-		return nil, err
+	if err := e.client.RefreshMetadata(); err != nil {
+		return err
 	}
-	return res, nil
+	if b = e.client.LeastLoadedBroker(); b == nil {
+		return sarama.ErrOutOfBrokers
+	}
+	return f(b)
+}
+
+func (e *engine) askOne(ctx context.Context, addr string, f func(b *sarama.Broker) error) error {
+	ctx, cancel := context.WithTimeout(ctx, anyTimeout)
+	defer cancel()
+	l, err := e.links.acquire(ctx, addr)
+	if err != nil {
+		return err
+	}
+	_, err = exchange(ctx, l, addr, func(b *sarama.Broker) (sarama.KError, error) { return 0, f(b) })
+	e.links.release(addr, l, err == nil)
+	return err
 }
 
 // learn takes over metadata. It returns the first topic's error, if one has any.
@@ -194,7 +227,28 @@ func (e *engine) learn(res *sarama.MetadataResponse) error {
 			s.queuesOf(t)
 		}
 	}
+	e.leave(time.Now())
 	return first
+}
+
+// leave gives up brokers that have not answered for a while where a partition has
+// another leader by now: it need not wait for the end of the connection.
+func (e *engine) leave(now time.Time) {
+	for _, n := range e.nodes {
+		if !n.hangs(now) {
+			continue
+		}
+		for s := range e.sessions {
+			for _, qs := range s.queues {
+				for _, q := range qs {
+					if leader := q.t.leaders[q.part]; q.inFlight > 0 && q.node == n && leader >= 0 && leader != n.id {
+						n.broken = true
+						n.link.cut()
+					}
+				}
+			}
+		}
+	}
 }
 
 func (t *topic) learn(m *sarama.TopicMetadata) {
@@ -229,7 +283,7 @@ func (e *engine) newIdentity(ctx context.Context) (identity, error) {
 	req := &sarama.InitProducerIDRequest{Version: initVersion(e.conf.Version), ProducerID: -1, ProducerEpoch: -1}
 	var last error
 	for try := 0; ; try++ {
-		res, err := e.askIdentity(req)
+		res, err := e.askIdentity(ctx, req)
 		if err == nil && res.Err == sarama.ErrNoError {
 			return identity{res.ProducerID, res.ProducerEpoch}, nil
 		}
@@ -246,17 +300,13 @@ func (e *engine) newIdentity(ctx context.Context) (identity, error) {
 	}
 }
 
-func (e *engine) askIdentity(req *sarama.InitProducerIDRequest) (*sarama.InitProducerIDResponse, error) {
-	b := e.client.LeastLoadedBroker()
-	if b == nil {
-		if err := e.client.RefreshMetadata(); err != nil {
-			return nil, err
-		}
-		if b = e.client.LeastLoadedBroker(); b == nil {
-			return nil, sarama.ErrOutOfBrokers
-		}
-	}
-	return b.InitProducerID(req)
+func (e *engine) askIdentity(ctx context.Context, req *sarama.InitProducerIDRequest) (res *sarama.InitProducerIDResponse, err error) {
+	err = e.askAny(ctx, func(b *sarama.Broker) error {
+		var err error
+		res, err = b.InitProducerID(req)
+		return err
+	})
+	return res, err
 }
 
 func initVersion(v sarama.KafkaVersion) int16 {

@@ -16,6 +16,10 @@ const (
 	// another: smaller ones grow while the other one is under way.
 	pipelineBytes = 32 << 10
 
+	// patience is how long a broker may take to answer before the metadata is looked
+	// at: it may be gone without having closed its connections.
+	patience = 2 * time.Second
+
 	// maxRequestBytes bounds one request that has more than one partition.
 	maxRequestBytes = 4 << 20
 )
@@ -30,8 +34,9 @@ type node struct {
 	addr     string
 	ready    []*queue
 	waking   bool
-	requests int  // in flight
-	broken   bool // the connection is to be closed
+	requests int       // in flight
+	since    time.Time // of the last answer, or of the first request after it
+	broken   bool      // the connection is to be closed
 
 	link *link // used by the sender alone, but for cut
 }
@@ -130,7 +135,9 @@ func (n *node) collect() *request {
 	if r == nil {
 		return nil
 	}
-	n.requests++
+	if n.requests++; n.requests == 1 {
+		n.since = time.Now()
+	}
 	for _, i := range r.items {
 		n.e.schedule(i.q) // there may be a next batch
 	}
@@ -154,6 +161,7 @@ func (n *node) answered(r *request, res *sarama.ProduceResponse, err error) {
 	e := n.e
 	e.mu.Lock()
 	n.requests--
+	n.since = time.Now()
 	if err != nil {
 		n.broken = true
 	}
@@ -169,6 +177,11 @@ func (n *node) answered(r *request, res *sarama.ProduceResponse, err error) {
 		e.waking = append(e.waking, n)
 	}
 	e.unlock()
+}
+
+// hangs reports whether the broker has not answered for longer than it should take.
+func (n *node) hangs(now time.Time) bool {
+	return n.requests > 0 && now.Sub(n.since) > patience
 }
 
 // produceRequest is an empty request of the newest version that the client knows.

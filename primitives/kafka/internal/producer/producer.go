@@ -33,14 +33,12 @@ func Open(ctx context.Context, client sarama.Client, cfg Config) (*Producer, err
 	e := newEngine(client, cfg)
 	t, err := e.openTopic(ctx, cfg.Topic, &e.cfg)
 	if err != nil {
-		e.cancel(primitives.ErrClosed)
-		e.wg.Wait()
+		e.stop()
 		return nil, err
 	}
 	id, err := e.newIdentity(ctx)
 	if err != nil {
-		e.cancel(primitives.ErrClosed)
-		e.wg.Wait()
+		e.stop()
 		return nil, err
 	}
 	s := &session{e: e, id: id, queues: map[*topic][]*queue{}}
