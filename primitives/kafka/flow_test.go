@@ -2,8 +2,12 @@ package kafka_test
 
 import (
 	"context"
+	"errors"
 	"fmt"
 	"log/slog"
+	"maps"
+	"slices"
+	"strings"
 	"testing"
 	"time"
 
@@ -103,5 +107,90 @@ func testFlow(t *testing.T, c *kfake.Cluster, options []flow.ConsumerOption) {
 	}
 	if total < n { // more with the markers of transactions
 		t.Errorf("offsets committed: %d in all, want %d", total, n)
+	}
+}
+
+// A record whose handler fails leaves its partition and comes again through a delay topic;
+// what fails for good ends in the dead letters, with where it was read first.
+func TestFlowRetryLater(t *testing.T) {
+	c, err := kfake.NewCluster(kfake.NumBrokers(1), kfake.SeedTopics(2, "orders"), kfake.SeedTopics(1, "lines", "dead", "g.retry-50ms"))
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer c.Close()
+	ctx, cancel := context.WithTimeout(context.Background(), 30*time.Second)
+	defer cancel()
+	t.Setenv("KAFKA_BROKERS", c.ListenAddrs()[0])
+	client, err := kgo.NewClient(kgo.SeedBrokers(c.ListenAddrs()...), kgo.ConsumeTopics("lines", "dead"), kgo.ConsumeResetOffset(kgo.NewOffset().AtStart()))
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer client.Close()
+	for i := range 20 {
+		r := &kgo.Record{Topic: "orders", Key: fmt.Append(nil, i), Value: fmt.Appendf(nil, `{"ID":%d}`, i)}
+		if err := client.ProduceSync(ctx, r).FirstErr(); err != nil {
+			t.Fatal(err)
+		}
+	}
+	orders := kafka.Topic[order]{Name: "orders", Group: "g", Start: kafka.Earliest, RetryDelays: []time.Duration{50 * time.Millisecond}}
+	lines := kafka.Topic[line]{Name: "lines"}
+	dead := kafka.Topic[flow.Raw]{Name: "dead"}
+	app := flow.New("billing", flow.Logger(slog.New(slog.DiscardHandler)), flow.HTTPAddr("127.0.0.1:0"), flow.AdminAddr("127.0.0.1:0"))
+	flow.Consumer(app, "bill", flow.Messages(orders), lines, func(_ context.Context, m flow.Msg[order]) (line, error) {
+		switch {
+		case m.Value.ID == 13:
+			return line{}, errors.New("never")
+		case m.Value.ID%5 == 0 && m.Attempt < 3:
+			return line{}, errors.New("not yet")
+		}
+		return line{Order: fmt.Sprint(m.Value.ID, " ", m.Attempt)}, nil
+	}, flow.RetryLater(3, flow.Constant(10*time.Millisecond)), flow.DeadLetter(dead))
+	running, stop := context.WithCancel(ctx)
+	ended := make(chan error, 1)
+	go func() { ended <- app.Run(running) }()
+	got := map[string]bool{}
+	var letters []*kgo.Record
+	for len(got) < 19 || len(letters) < 1 {
+		fetches := client.PollFetches(ctx)
+		if err := fetches.Err(); err != nil {
+			stop()
+			t.Fatalf("%d lines, %d dead letters: %v; the flow: %v", len(got), len(letters), err, <-ended)
+		}
+		fetches.EachRecord(func(r *kgo.Record) {
+			if r.Topic == "dead" {
+				letters = append(letters, r)
+				return
+			}
+			got[string(r.Value)] = true
+		})
+	}
+	stop()
+	if err := <-ended; err != nil {
+		t.Errorf("the flow ended with %v", err)
+	}
+	for i := range 20 {
+		attempt := 1
+		if i%5 == 0 {
+			attempt = 3
+		}
+		if want := fmt.Sprintf(`{"Order":"%d %d","Euros":0}`, i, attempt); i != 13 && !got[want] {
+			t.Errorf("there is no line %s", want)
+		}
+	}
+	if len(letters) != 1 || string(letters[0].Value) != `{"ID":13}` || string(letters[0].Key) != "13" {
+		t.Fatalf("dead letters %v", letters)
+	}
+	headers := map[string]string{}
+	for _, h := range letters[0].Headers {
+		headers[h.Key] = string(h.Value)
+	}
+	t.Logf("headers of the dead letter: %v", headers)
+	if !slices.Contains(slices.Collect(maps.Values(headers)), "orders") {
+		t.Errorf("the dead letter does not say that it is of orders: %v", headers)
+	}
+	for name := range headers {
+		if strings.HasPrefix(name, "flow-due") || strings.HasPrefix(name, "flow-attempt") || strings.HasPrefix(name, "flow-time") {
+			t.Errorf("the dead letter has the header %s of the delay topic", name)
+		}
 	}
 }
