@@ -64,7 +64,7 @@ type consumer struct {
 	complete  chan struct{} // closed when the input has ended and all of it is resolved
 	failure   chan error    // the first error that stops the flow
 	runDone   chan struct{}
-	helpers   sync.WaitGroup
+	helpers   helpers
 
 	readErrors atomic.Int32                         // in a row
 	backlog    atomic.Int64                         // last known, -1 unknown
@@ -142,12 +142,12 @@ func (c *consumer) start(ctx context.Context) error {
 	if err := c.pool.begin(ctx, c.spec.Replicas.Start); err != nil {
 		return fmt.Errorf("%s: %w", c.spec.Name, err)
 	}
-	c.helpers.Go(func() { c.committer.run(c.writeCtx) })
+	c.spawn(func() { c.committer.run(c.writeCtx) })
 	if c.leaser != nil {
-		c.helpers.Go(c.keepLeases)
+		c.spawn(c.keepLeases)
 	}
-	c.helpers.Go(c.watch)
-	c.helpers.Go(func() { c.overseer.run(c.writeCtx) })
+	c.spawn(c.watch)
+	c.spawn(func() { c.overseer.run(c.writeCtx) })
 	go c.read()
 	return nil
 }
@@ -210,6 +210,39 @@ func (c *consumer) stop(err error) {
 	}
 }
 
+// helpers are the goroutines of a consumer besides its tasks.
+type helpers struct {
+	mu     sync.Mutex
+	closed bool
+	sync.WaitGroup
+}
+
+// spawn runs f in a goroutine that close waits for. After that has begun to wait it
+// runs f itself.
+func (c *consumer) spawn(f func()) {
+	h := &c.helpers
+	h.mu.Lock()
+	if h.closed {
+		h.mu.Unlock()
+		f()
+		return
+	}
+	h.Add(1)
+	h.mu.Unlock()
+	go func() {
+		defer h.Done()
+		f()
+	}()
+}
+
+// awaitHelpers waits for the goroutines that were spawned.
+func (c *consumer) awaitHelpers() {
+	c.helpers.mu.Lock()
+	c.helpers.closed = true
+	c.helpers.mu.Unlock()
+	c.helpers.Wait()
+}
+
 func (c *consumer) allLanes() []*lane { return *c.lanes.Load() }
 
 // halted reports whether no further record is started because the flow drains. What
@@ -255,7 +288,7 @@ func (in intake) Assign(p primitives.Partition, start int64) primitives.Lane {
 		c.pauseReader([]primitives.Partition{p}, true)
 	}
 	if c.exactly() {
-		c.helpers.Go(func() { c.claim(l) })
+		c.spawn(func() { c.claim(l) })
 	}
 	c.log.Debug("partition assigned", "partition", p.String(), "offset", start)
 	return l
@@ -324,7 +357,7 @@ func (in intake) Lose(lost ...primitives.Lane) {
 	lanes := own(lost)
 	for _, l := range lanes {
 		l.release(primitives.ErrLost)
-		in.c.helpers.Go(func() { in.c.abort(l) })
+		in.c.spawn(func() { in.c.abort(l) })
 		in.c.log.Warn("partition lost", "partition", l.part.String())
 	}
 	in.c.drop(lanes)

@@ -57,7 +57,7 @@ func (c *consumer) halt() {
 func (c *consumer) drain(hard context.Context, p patience) error {
 	c.halt()
 	if c.pool.Replicas() == 0 {
-		c.helpers.Go(c.finishAlone)
+		c.spawn(c.finishAlone)
 	}
 	lanes := c.allLanes()
 	var errs []error
@@ -132,7 +132,7 @@ func (c *consumer) close(ctx context.Context) error {
 	c.cancelWrites(ErrDraining)
 	ended := make(chan struct{})
 	go func() {
-		c.helpers.Wait()
+		c.awaitHelpers()
 		close(ended)
 	}()
 	select {

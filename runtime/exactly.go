@@ -201,7 +201,7 @@ func (c *consumer) abandon(l *lane, cause error) bool {
 	released := l.state == laneReleased
 	l.mu.Unlock()
 	l.release(cause)
-	c.helpers.Go(func() { c.abort(l) })
+	c.spawn(func() { c.abort(l) })
 	c.drop([]*lane{l})
 	return !released
 }

@@ -159,7 +159,7 @@ func (o *open) relieve(c *consumer, p uint64) {
 	b.skipped = ready.skipped - o.taken.skipped
 	o.taken = ready
 	if b = c.place(b); b != nil {
-		c.helpers.Go(func() { c.write(b) })
+		c.spawn(func() { c.write(b) })
 	}
 }
 
@@ -267,7 +267,7 @@ func (o *overseer) look() (turns int, moved bool) {
 func (o *overseer) flush() {
 	for _, l := range o.c.allLanes() {
 		if b := l.takePending(); b != nil {
-			o.c.helpers.Go(func() { o.c.write(b) })
+			o.c.spawn(func() { o.c.write(b) })
 		}
 	}
 }

@@ -173,14 +173,18 @@ func (n *run) follow(ctx context.Context) (wake <-chan struct{}, done bool, err 
 func (n *run) take(ctx context.Context, h *holding) {
 	n.broker.mu.Lock()
 	share := n.group.shares[h.id]
-	share.epoch = -1 // commits of an earlier lane come too late from now on
+	if share.owner == n.reader { // else it was closed meanwhile, or the partition lost
+		share.epoch = -1 // commits of an earlier lane come too late from now on
+	}
 	start := max(share.committed, h.part.first())
 	c := h.part.seek(start)
 	n.broker.mu.Unlock()
 
 	h.lane = n.intake.Assign(primitives.Partition{Topic: n.topic, ID: h.id}, start)
 	n.broker.mu.Lock()
-	share.epoch = h.lane.Epoch()
+	if share.owner == n.reader {
+		share.epoch = h.lane.Epoch()
+	}
 	n.broker.mu.Unlock()
 	ctx, h.cancel = context.WithCancel(ctx)
 	n.wg.Go(func() {
