@@ -8,6 +8,7 @@ import (
 	"slices"
 	"strings"
 	"sync"
+	"sync/atomic"
 	"syscall"
 	"testing"
 	"time"
@@ -190,5 +191,51 @@ func BenchmarkLatency(b *testing.B) {
 			b.ReportMetric(float64(used.Microseconds())/float64(b.N), "cpu-us/record")
 			closing()
 		})
+	}
+}
+
+// BenchmarkCallers: callers that write one record each and wait for its end, as
+// requests that are answered once their record is durable.
+func BenchmarkCallers(b *testing.B) {
+	for _, callers := range []int{16, 256} {
+		for _, r := range rivals() {
+			b.Run(fmt.Sprintf("callers=%d/%s", callers, r.name), func(b *testing.B) {
+				addrs, topic := benchCluster(b, 6)
+				write, closing := r.open(b, addrs, topic)
+				records := benchRecords(1000)
+				took := make([]time.Duration, b.N)
+				run := func(n int) {
+					var next atomic.Int64
+					var wg sync.WaitGroup
+					for range callers {
+						wg.Go(func() {
+							done := make(chan error, 1)
+							for i := int(next.Add(1)) - 1; i < n; i = int(next.Add(1)) - 1 {
+								start := time.Now()
+								k := i % len(records)
+								write(records[k:k+1], func(err error) { done <- err })
+								if err := <-done; err != nil {
+									b.Error(err)
+								}
+								took[i] = time.Since(start)
+							}
+						})
+					}
+					wg.Wait()
+				}
+				run(min(b.N, 1000))
+				b.ResetTimer()
+				was := cpu()
+				run(b.N)
+				b.StopTimer()
+				used := cpu() - was
+				slices.Sort(took)
+				b.ReportMetric(float64(b.N)/b.Elapsed().Seconds(), "records/s")
+				b.ReportMetric(float64(took[len(took)/2].Microseconds()), "p50-us")
+				b.ReportMetric(float64(took[len(took)*99/100].Microseconds()), "p99-us")
+				b.ReportMetric(float64(used.Microseconds())/float64(b.N), "cpu-us/record")
+				closing()
+			})
+		}
 	}
 }

@@ -10,11 +10,11 @@ const (
 	// maxRequests is the number of requests in flight to a broker. A broker works
 	// on one request of a connection at a time: the others save it the wait for
 	// the next one to be encoded and sent.
-	maxRequests = 3
+	maxRequests = 5
 
 	// pipelineBytes is what must be waiting before a request is sent behind
 	// another: smaller ones grow while the other one is under way.
-	pipelineBytes = 32 << 10
+	pipelineBytes = 64 << 10
 
 	// patience is how long a broker may take to answer before the metadata is looked
 	// at: it may be gone without having closed its connections.
