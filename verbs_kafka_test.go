@@ -17,6 +17,7 @@ import (
 	"github.com/twmb/franz-go/pkg/kfake"
 	"github.com/twmb/franz-go/pkg/kgo"
 
+	"github.com/flowkit-go/flow/primitives"
 	"github.com/flowkit-go/flow/primitives/kafka"
 )
 
@@ -176,5 +177,22 @@ func testVerbsOnKafka(t *testing.T, cluster kafka.Cluster, in, out, dead string)
 	}
 	if got := letters(); len(got) != 0 {
 		t.Errorf("listed after all were dropped: %v", got)
+	}
+}
+
+// The graph names what the flow command has to provide: each topic once, and none
+// whose brokers are given in code.
+func TestGraphNamesNeeds(t *testing.T) {
+	app := New("depot")
+	in := kafka.Topics[parcel]{Names: []string{"a", "b"}}
+	own := kafka.Topic[parcel]{Name: "own", Cluster: kafka.Cluster{Brokers: []string{"kafka:9092"}}}
+	Consumer(app, "weigh", Messages(in), Tee[parcel](kafka.Topic[parcel]{Name: "b"}, kafka.Topic[parcel]{Name: "c"}, own),
+		func(_ context.Context, m Msg[parcel]) (parcel, error) { return m.Value, nil }, DeadLetter(kafka.Topic[Raw]{Name: "dead"}))
+	want := []primitives.Need{{System: "kafka", Variable: "KAFKA_BROKERS", Names: []string{"a", "b", "c", "dead"}}}
+	if diff := cmp.Diff(want, app.Graph().Needs); diff != "" {
+		t.Errorf("needs (-want +got):\n%s", diff)
+	}
+	if got := newDepot().Graph().Needs; got != nil {
+		t.Errorf("a flow without Kafka needs %v", got)
 	}
 }

@@ -97,7 +97,9 @@ type Progress interface {
 var ErrInUse = errors.New("in use by running processes")
 
 // Returner is implemented by Sources that are not themselves the Sink that a
-// record can be sent back to, such as several topics that are read as one.
+// record can be sent back to, such as several topics that are read as one, and by
+// those that would drop a record that comes back as a duplicate of itself. Where a
+// source is none, its OpenSink is used.
 type Returner interface {
 	// OpenReturn returns a Writer to the topic that a record was read from, the one
 	// in Record.Partition. It errs when the source does not read that topic.
