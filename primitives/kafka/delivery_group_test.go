@@ -3,6 +3,7 @@ package kafka
 import (
 	"context"
 	"errors"
+	"fmt"
 	"slices"
 	"strings"
 	"testing"
@@ -10,6 +11,7 @@ import (
 
 	"github.com/twmb/franz-go/pkg/kerr"
 	"github.com/twmb/franz-go/pkg/kfake"
+	"github.com/twmb/franz-go/pkg/kgo"
 	"github.com/twmb/franz-go/pkg/kmsg"
 
 	"github.com/flowkit-go/flow/primitives"
@@ -464,4 +466,52 @@ func portOf(t testing.TB, c *kfake.Cluster) int {
 		t.Fatalf("no port in %v", c.ListenAddrs())
 	}
 	return n
+}
+
+// Members of another client library are in the group: a partition is with one of them.
+func testMixedGroup(t *testing.T, c Cluster, name string) {
+	ctx := testContext(t)
+	for i, balancer := range []kgo.GroupBalancer{kgo.CooperativeStickyBalancer(), kgo.RangeBalancer(), kgo.StickyBalancer()} {
+		t.Run(balancer.ProtocolName(), func(t *testing.T) {
+			topic := quick(c, fmt.Sprint(name, "-mixed-", i))
+			topic.Name, topic.Balance = name, []Balance{Balance(balancer.ProtocolName())}
+			a := join(t, topic, 1000)
+			a.owns(ctx, 4)
+			assigned := make(chan int, 10)
+			client, err := kgo.NewClient(kgo.SeedBrokers(c.Brokers...), kgo.ConsumerGroup(topic.Group), kgo.ConsumeTopics(name),
+				kgo.Balancers(balancer), kgo.HeartbeatInterval(50*time.Millisecond), kgo.ConsumeResetOffset(kgo.NewOffset().AtStart()),
+				kgo.OnPartitionsAssigned(func(_ context.Context, _ *kgo.Client, added map[string][]int32) {
+					if n := len(added[name]); n > 0 {
+						assigned <- n
+					}
+				}))
+			if err != nil {
+				t.Fatal(err)
+			}
+			got := 0
+			for got < 2 {
+				polling, cancel := context.WithTimeout(ctx, 100*time.Millisecond)
+				client.PollFetches(polling)
+				cancel()
+				select {
+				case n := <-assigned:
+					got += n
+				default:
+				}
+				if ctx.Err() != nil {
+					t.Fatal("the other member gets nothing")
+				}
+			}
+			a.owns(ctx, 2)
+			client.Close()
+			a.owns(ctx, 4)
+		})
+	}
+}
+
+func TestMixedGroup(t *testing.T) { testMixedGroup(t, at(fake(t)), "in") }
+
+func TestMixedGroup_real(t *testing.T) {
+	brokers := realBrokers(t)
+	testMixedGroup(t, Cluster{Brokers: brokers}, create(t, brokers, 4, nil))
 }

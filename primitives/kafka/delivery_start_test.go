@@ -305,23 +305,33 @@ func TestDelivery_086_offset_beyond_the_end(t *testing.T) {
 }
 
 func TestStaticMemberFromHost(t *testing.T) {
+	testStaticMember(t, at(fake(t)), "in", 4)
+}
+
+func TestStaticMemberFromHost_real(t *testing.T) {
+	brokers := realBrokers(t)
+	testStaticMember(t, Cluster{Brokers: brokers}, create(t, brokers, 4, nil), 4)
+}
+
+func testStaticMember(t *testing.T, c Cluster, name string, partitions int) {
 	t.Setenv("POD_NAME", "billing-0")
-	c := fake(t)
-	topic := quick(at(c), "g")
-	topic.StaticMember = FromHost
+	topic := quick(c, name)
+	topic.Name, topic.StaticMember = name, FromHost
 	m := joinWith(t, topic, primitivetest.NewIntake(10), "bill")
 	ctx := testContext(t)
-	m.owns(ctx, 4)
-	info := c.GroupInfo("g")
-	if id := info.Members[0].InstanceID; id == nil || *id != "billing-0-bill" {
-		t.Errorf("the member is %v", info.Members[0])
+	m.owns(ctx, partitions)
+	groups, err := admin(t, c.Brokers).DescribeGroups(ctx, name)
+	if err != nil {
+		t.Fatal(err)
 	}
-	// It comes back within the session timeout: no partition moves, also not to another
-	// member that has joined meanwhile.
+	if id := groups[name].Members[0].InstanceID; id == nil || *id != "billing-0-bill" {
+		t.Errorf("the member is %v", groups[name].Members[0])
+	}
+	// It comes back within the session timeout: no partition moves, no generation ends.
 	generation := m.Member().Generation
 	m.leave()
 	again := joinWith(t, topic, primitivetest.NewIntake(10), "bill")
-	again.owns(ctx, 4)
+	again.owns(ctx, partitions)
 	if g := again.Member().Generation; g != generation {
 		t.Errorf("generation %d after the restart, want still %d", g, generation)
 	}

@@ -59,7 +59,7 @@ func TestSuiteFake(t *testing.T) {
 			}
 		},
 		Features:    features,
-		MaxBuffer:   16 << 20,
+		MaxBuffer:   32 << 20, // the broker's own buffers are in this process
 		Leaks:       kfakes,
 		Unreachable: unreachable,
 	})
