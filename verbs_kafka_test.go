@@ -184,11 +184,11 @@ func testVerbsOnKafka(t *testing.T, cluster kafka.Cluster, in, out, dead string)
 // whose brokers are given in code.
 func TestGraphNamesNeeds(t *testing.T) {
 	app := New("depot")
-	in := kafka.Topics[parcel]{Names: []string{"a", "b"}}
+	in := kafka.Topics[parcel]{Names: []string{"a", "b"}, RetryDelays: []time.Duration{time.Second}}
 	own := kafka.Topic[parcel]{Name: "own", Cluster: kafka.Cluster{Brokers: []string{"kafka:9092"}}}
 	Consumer(app, "weigh", Messages(in), Tee[parcel](kafka.Topic[parcel]{Name: "b"}, kafka.Topic[parcel]{Name: "c"}, own),
 		func(_ context.Context, m Msg[parcel]) (parcel, error) { return m.Value, nil }, DeadLetter(kafka.Topic[Raw]{Name: "dead"}))
-	want := []primitives.Need{{System: "kafka", Variable: "KAFKA_BROKERS", Names: []string{"a", "b", "c", "dead"}}}
+	want := []primitives.Need{{System: "kafka", Variable: "KAFKA_BROKERS", Names: []string{"a", "b", "depot.weigh.retry-1s", "c", "dead"}}}
 	if diff := cmp.Diff(want, app.Graph().Needs); diff != "" {
 		t.Errorf("needs (-want +got):\n%s", diff)
 	}

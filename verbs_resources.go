@@ -96,7 +96,11 @@ func (f *Flow) needs() []primitives.Need {
 			if !ok {
 				continue
 			}
-			for _, need := range n.Needs() {
+			var reader *primitives.Env
+			if u.role == reads {
+				reader = &primitives.Env{Flow: f.name, Processor: p.name()}
+			}
+			for _, need := range n.Needs(reader) {
 				i := slices.IndexFunc(all, func(have primitives.Need) bool {
 					return have.System == need.System && have.Variable == need.Variable
 				})

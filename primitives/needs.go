@@ -12,7 +12,8 @@ type Need struct {
 // the environment. The flow command starts a stand-in for a system whose variable
 // is not set.
 type Needer interface {
-	// Needs does no I/O and does not look at the environment. It returns nothing
-	// where the primitive's own fields say how the system is reached.
-	Needs() []Need
+	// Needs does no I/O and does not look at environment variables. It returns nothing
+	// where the primitive's own fields say how the system is reached. For a source,
+	// reader names the flow and the processor; for a sink it is nil.
+	Needs(reader *Env) []Need
 }

@@ -38,15 +38,29 @@ func (t Topics[T]) OpenReturn(ctx context.Context, env *primitives.Env, topic st
 	return openWriter(ctx, &producing{cluster: t.Cluster, with: driver.Producing{Topic: topic}}, env)
 }
 
-// Needs names the topic where its brokers are those of the environment.
-func (t Topic[T]) Needs() []primitives.Need { return needs(t.Cluster, t.Name) }
+// Needs names the topic, and for a source its delay topics, where the brokers are
+// those of the environment.
+func (t Topic[T]) Needs(reader *primitives.Env) []primitives.Need {
+	return t.consuming().needs(reader)
+}
 
-// Needs names the topics where their brokers are those of the environment.
-func (t Topics[T]) Needs() []primitives.Need { return needs(t.Cluster, t.Names...) }
+// Needs names the topics and their delay topics where the brokers are those of the
+// environment.
+func (t Topics[T]) Needs(reader *primitives.Env) []primitives.Need {
+	return t.consuming().needs(reader)
+}
 
-func needs(c Cluster, topics ...string) []primitives.Need {
-	if len(c.Brokers) > 0 {
+func (c *consuming) needs(reader *primitives.Env) []primitives.Need {
+	if len(c.cluster.Brokers) > 0 {
 		return nil
+	}
+	topics := slices.Clone(c.topics)
+	if reader != nil {
+		if with, err := c.of(reader); err == nil { // another mistake is reported by who opens it
+			for _, d := range c.sortedDelays() {
+				topics = append(topics, retryTopic(with.Group, d))
+			}
+		}
 	}
 	return []primitives.Need{{System: "kafka", Variable: brokersVar, Names: topics}}
 }

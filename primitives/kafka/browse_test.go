@@ -219,11 +219,19 @@ func TestResetOfSomeTopics(t *testing.T) {
 }
 
 func TestNeeds(t *testing.T) {
-	want := []primitives.Need{{System: "kafka", Variable: "KAFKA_BROKERS", Names: []string{"a", "b"}}}
-	if diff := cmp.Diff(want, Topics[string]{Names: []string{"a", "b"}}.Needs()); diff != "" {
-		t.Errorf("needs (-want +got):\n%s", diff)
+	need := func(names ...string) []primitives.Need {
+		return []primitives.Need{{System: "kafka", Variable: "KAFKA_BROKERS", Names: names}}
 	}
-	if got := (Topic[string]{Name: "a", Cluster: Cluster{Brokers: []string{"x:1"}}}).Needs(); got != nil {
-		t.Errorf("brokers are named, and it needs %v", got)
+	topic := Topic[string]{Name: "a", RetryDelays: []time.Duration{time.Minute, time.Second}}
+	env := &primitives.Env{Flow: "shop", Processor: "bill"}
+	for _, tt := range []struct{ got, want []primitives.Need }{
+		{topic.Needs(nil), need("a")},
+		{topic.Needs(env), need("a", "shop.bill.retry-1s", "shop.bill.retry-1m")},
+		{Topics[string]{Names: []string{"a", "b"}}.Needs(env), need("a", "b")},
+		{Topic[string]{Name: "a", Cluster: Cluster{Brokers: []string{"x:1"}}}.Needs(env), nil},
+	} {
+		if diff := cmp.Diff(tt.want, tt.got); diff != "" {
+			t.Errorf("needs (-want +got):\n%s", diff)
+		}
 	}
 }
