@@ -189,6 +189,89 @@ func TestDelivery_080_held_record_survives_a_revoke(t *testing.T) {
 	}
 }
 
+// What was fetched before a revoke and waits for room goes to no lane after it.
+func TestDelivery_091_fetched_before_delivered_after(t *testing.T) {
+	c := two(t, 20)
+	ctx := testContext(t)
+	a := newMember(t, quick(at(c), "g"), primitivetest.NewIntake(5))
+	began, open := gate(a)
+	a.start()
+	a.owns(ctx, 2)
+	for _, l := range a.in.Lanes() {
+		if err := a.in.Wait(ctx, func() bool { return l.Free() == 0 }); err != nil {
+			t.Fatal(err)
+		}
+	}
+	second := join(t, quick(at(c), "g"), 100)
+	lanes := <-began
+	if _, err := lanes[0].Take(ctx, 5); err != nil { // there is room now
+		t.Fatal(err)
+	}
+	close(open)
+	ds := second.take(ctx, 19)
+	if ds[0].Record.Offset != 1 || ds[0].Lane.Partition != lanes[0].Partition {
+		t.Errorf("the next owner begins with %s@%d, want %s@1", ds[0].Lane.Partition, ds[0].Record.Offset, lanes[0].Partition)
+	}
+	short, cancel := context.WithTimeout(ctx, 100*time.Millisecond) // for what should not come
+	defer cancel()
+	if ds, err := lanes[0].Take(short, 1); err == nil {
+		t.Errorf("%s@%d came to the lane that was given back", lanes[0].Partition, ds[0].Record.Offset)
+	}
+}
+
+// A coordinator that refuses for ever is asked with pauses.
+func TestJoinsArePaced(t *testing.T) {
+	for _, code := range []*kerr.Error{kerr.UnknownMemberID, kerr.IllegalGeneration, kerr.RebalanceInProgress, kerr.NotCoordinator, kerr.CoordinatorLoadInProgress} {
+		t.Run(code.Message, func(t *testing.T) {
+			c := fake(t)
+			joins, refuse := make(chan struct{}, 1000), make(chan struct{})
+			c.ControlKey(int16(kmsg.JoinGroup), func(r kmsg.Request) (kmsg.Response, error, bool) {
+				c.KeepControl()
+				select {
+				case <-refuse:
+					return nil, nil, false
+				default:
+				}
+				joins <- struct{}{}
+				response := r.ResponseKind().(*kmsg.JoinGroupResponse)
+				response.ErrorCode = code.Code
+				return response, nil, true
+			})
+			intake := primitivetest.NewIntake(10)
+			intake.RetryDelay = 200 * time.Millisecond
+			m := newMember(t, quick(at(c), "g"), intake)
+			m.start()
+			<-time.After(time.Second)
+			if n := len(joins); n == 0 || n > 12 {
+				t.Errorf("%d joins in a second, with retries every 200 ms", n)
+			}
+			close(refuse)
+			m.owns(testContext(t), 4)
+		})
+	}
+}
+
+// What can't be mended by trying again ends the reader, with what to do.
+func TestJoinsRefusedForGood(t *testing.T) {
+	for code, want := range map[*kerr.Error]string{
+		kerr.InconsistentGroupProtocol: "Balance", kerr.InvalidSessionTimeout: "SessionTimeout", kerr.GroupAuthorizationFailed: "group g",
+	} {
+		t.Run(code.Message, func(t *testing.T) {
+			c := fake(t)
+			c.ControlKey(int16(kmsg.JoinGroup), func(r kmsg.Request) (kmsg.Response, error, bool) {
+				response := r.ResponseKind().(*kmsg.JoinGroupResponse)
+				response.ErrorCode = code.Code
+				return response, nil, true
+			})
+			m := newMember(t, quick(at(c), "g"), primitivetest.NewIntake(10))
+			m.start()
+			if err := m.end(); err == nil || !strings.Contains(err.Error(), want) {
+				t.Errorf("Run: %v, want an error with %q", err, want)
+			}
+		})
+	}
+}
+
 // Members come and go: each is told what it has, and one with nothing is content.
 func TestDelivery_082_083_assignments(t *testing.T) {
 	c := fake(t)

@@ -112,6 +112,42 @@ func TestTailWithoutRecords(t *testing.T) {
 	}
 }
 
+// A batch that compaction has emptied is at the end of the log: it is passed, though the
+// answer to a fetch has no record.
+func TestEmptyBatchAtTheEnd(t *testing.T) {
+	c := fake(t)
+	empty := batchAt(0, 4, false)
+	empty.NumRecords, empty.Records = 0, nil
+	bytes := encodeBatch(empty)
+	c.ControlKey(int16(kmsg.Fetch), func(r kmsg.Request) (kmsg.Response, error, bool) {
+		c.KeepControl()
+		request := r.(*kmsg.FetchRequest)
+		response := request.ResponseKind().(*kmsg.FetchResponse)
+		for _, rt := range request.Topics {
+			topic := kmsg.NewFetchResponseTopic()
+			topic.Topic, topic.TopicID = rt.Topic, rt.TopicID
+			for _, rp := range rt.Partitions {
+				p := kmsg.NewFetchResponseTopicPartition()
+				p.Partition, p.HighWatermark, p.LastStableOffset = rp.Partition, 5, 5
+				if rp.FetchOffset >= 5 {
+					return nil, nil, false
+				}
+				p.RecordBatches = bytes
+				topic.Partitions = append(topic.Partitions, p)
+			}
+			response.Topics = append(response.Topics, topic)
+		}
+		return response, nil, true
+	})
+	m := join(t, Topic[[]byte]{Name: "out", Group: "g", Cluster: at(c), Start: Earliest, OutOfRange: FromLatest}, 100)
+	ctx := testContext(t)
+	m.owns(ctx, 1)
+	lane := m.in.Lanes()[0]
+	if err := m.in.Wait(ctx, func() bool { return lane.Advanced() == 5 }); err != nil {
+		t.Errorf("the lane knows of nothing below %d, want 5", lane.Advanced())
+	}
+}
+
 // Pause holds back what was fetched too. A partition that is not held is not paused.
 func TestDelivery_088_pause(t *testing.T) {
 	c := two(t, 0)
