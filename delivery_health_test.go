@@ -213,12 +213,12 @@ func TestDelivery_137_fetch(t *testing.T) {
 		})
 		var got seen[int]
 		f := r.start(flow.NewConsumer("p", r.in(1), flow.Discard, flow.Do(func(_ context.Context, v int) error { got.add(v); return nil }), flow.StallAfter(limit)))
-		time.Sleep(5 * time.Second)
+		time.Sleep(10 * limit) // an idle source is not a stalled one
 		stuck.Store(true)
 		r.fill(0, 3, 6)
 		time.Sleep(limit - 5*time.Second)
 		equal(t, "handled while nothing is read", got.len(), 3)
-		time.Sleep(15 * time.Second)
+		time.Sleep(25 * time.Second)
 		equal(t, "reports", f.processor().Stalls["fetch"], 1)
 		equal(t, "handled after a new beginning", got.all(), numbers(0, 6))
 		f.stopped()

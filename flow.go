@@ -44,6 +44,7 @@ type flowOptions struct {
 	http       []func(http.Handler) http.Handler
 	ready      func(Addresses)
 	onEnd      []func(context.Context) error
+	onStop     []func(context.Context) error
 }
 
 // Addresses are where a running flow listens.
@@ -135,6 +136,13 @@ func OnEnd(fn func(context.Context) error) Option {
 	return func(o *flowOptions) { o.onEnd = append(o.onEnd, fn) }
 }
 
+// OnStop adds a function that runs when the flow has ended, whatever the reason, after
+// everything is closed: to flush what the program reports to, as a tracer. Its context
+// ends after 5 s. Its error is joined to that of Run.
+func OnStop(fn func(context.Context) error) Option {
+	return func(o *flowOptions) { o.onStop = append(o.onStop, fn) }
+}
+
 // Add attaches processors made by NewConsumer, NewCollector or NewEndpoint. A
 // processor belongs to one flow.
 func (f *Flow) Add(processors ...*Processor) {
@@ -203,7 +211,7 @@ func (f *Flow) config() (runtime.Config, error) {
 	seen := map[string]*Processor{}
 	cfg := runtime.Config{
 		Name: f.name, AdminAddr: opts.adminAddr, DrainTimeout: opts.drain, Logger: opts.logger,
-		DataDir: primitives.DataDir(), HealthCheck: opts.health, Heartbeat: opts.heartbeat, Ready: opts.ready, OnEnd: opts.onEnd,
+		DataDir: primitives.DataDir(), HealthCheck: opts.health, Heartbeat: opts.heartbeat, Ready: opts.ready, OnEnd: opts.onEnd, OnStop: opts.onStop,
 		LogLevel: logLevel,
 		HTTP:     runtime.HTTPConfig{Addr: opts.httpAddr, Middleware: opts.http},
 	}

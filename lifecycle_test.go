@@ -196,3 +196,37 @@ func TestDrainWithoutReplicas(t *testing.T) {
 		equal(t, "committed", r.committed(0), 10)
 	})
 }
+
+// OnStop runs whatever the reason of the end, after everything is closed.
+func TestOnStop(t *testing.T) {
+	broken := errors.New("broken")
+	for _, fail := range []bool{false, true} {
+		inBubble(t, func(t *testing.T, r *rig) {
+			r.fill(0, 0, 1)
+			var order seen[string]
+			flush := errors.New("not flushed")
+			r.options = []flow.Option{flow.OnStop(func(ctx context.Context) error {
+				if _, bounded := ctx.Deadline(); !bounded || ctx.Err() != nil {
+					t.Error("the context has ended, or never does")
+				}
+				order.add("stopped")
+				return flush
+			})}
+			f := r.start(flow.NewConsumer("p", r.in(1), flow.Discard, flow.Do(func(context.Context, int) error {
+				if fail {
+					return broken
+				}
+				return nil
+			}), flow.Teardown(func(context.Context) error { order.add("torn down"); return nil })))
+			if !fail {
+				time.Sleep(time.Second)
+				f.cancel()
+			}
+			err := f.wait()
+			if !errors.Is(err, flush) || errors.Is(err, broken) != fail {
+				t.Errorf("Run returned %v", err)
+			}
+			equal(t, "order", order.all(), []string{"torn down", "stopped"})
+		})
+	}
+}

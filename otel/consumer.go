@@ -5,6 +5,7 @@ import (
 	"errors"
 	"slices"
 	"strconv"
+	"strings"
 
 	"go.opentelemetry.io/otel/attribute"
 	"go.opentelemetry.io/otel/codes"
@@ -64,13 +65,18 @@ func (s *settings) start(ctx context.Context, d *flow.Delivery, known *kinds) (c
 		return ctx, span
 	}
 	span.SetAttributes(keyProcessor.String(d.Processor))
+	system := s.system
+	if system == "" && d.Source != "" {
+		system, _, _ = strings.Cut(d.Source, ":")
+		span.SetAttributes(keySystem.String(system))
+	}
 	if len(d.Records) != 1 {
 		span.SetAttributes(keyBatchCount.Int(len(d.Records)))
 		return ctx, span
 	}
 	r := &d.Records[0]
 	offset := keyOffset
-	if s.kafka {
+	if system == systemKafka {
 		offset = keyKafkaOffset
 	}
 	span.SetAttributes(offset.Int64(r.Offset), keyAttempt.Int(int(r.Attempt)), keyBodySize.Int(len(r.Value)))

@@ -45,7 +45,7 @@ func TestOneTraceThroughKafka(t *testing.T) {
 	bills := kafka.Topic[bill]{Name: "bills", Cluster: cluster, Codec: avro}
 
 	spans, provider := tracer(t)
-	app := flow.New("shop", quiet(), flowotel.Tracing(flowotel.TracerProvider(provider), flowotel.System("kafka")))
+	app := flow.New("shop", quiet(), flowotel.Tracing(flowotel.TracerProvider(provider)))
 	flow.Collector(app, "POST /orders", orders, func(_ context.Context, o order) (placed, error) {
 		return placed{ID: o.ID, Data: o}, nil
 	})

@@ -16,7 +16,7 @@ type settings struct {
 	provider   trace.TracerProvider
 	propagator propagation.TextMapPropagator
 	messaging  []attribute.KeyValue
-	kafka      bool
+	system     string // as given by System
 	public     bool
 
 	tracer trace.Tracer
@@ -34,10 +34,11 @@ func Propagator(p propagation.TextMapPropagator) Option {
 }
 
 // System is the messaging system that consumers read from, as "kafka" or "nats", for
-// the attribute messaging.system. Default: the attribute is left out.
+// the attribute messaging.system. Default: what the source's name begins with, as that
+// of "kafka:orders"; samplers do not see it then.
 func System(name string) Option {
 	return func(s *settings) {
-		s.kafka = name == systemKafka
+		s.system = name
 		s.messaging = append(s.messaging, keySystem.String(name))
 	}
 }

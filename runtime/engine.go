@@ -47,6 +47,9 @@ type Config struct {
 
 	// OnEnd are called when the input of all consumers has ended and is committed.
 	OnEnd []func(context.Context) error
+
+	// OnStop are called when the flow has ended, whatever the reason.
+	OnStop []func(context.Context) error
 }
 
 // Addresses are where a running flow listens; empty where it does not.
@@ -143,6 +146,7 @@ func (e *Engine) Run(ctx, hard context.Context) (err error) {
 		return ErrStarted
 	}
 	defer e.state.Store(stateStopped)
+	defer func() { err = errors.Join(err, e.stopped()) }()
 	if ctx.Err() != nil {
 		return nil
 	}
@@ -189,6 +193,20 @@ func (e *Engine) Run(ctx, hard context.Context) (err error) {
 		}
 	}
 	return nil
+}
+
+// stopTime bounds the functions of OnStop.
+const stopTime = 5 * time.Second
+
+// stopped calls the functions of OnStop.
+func (e *Engine) stopped() error {
+	ctx, cancel := context.WithTimeout(context.Background(), stopTime)
+	defer cancel()
+	var errs []error
+	for _, fn := range e.cfg.OnStop {
+		errs = append(errs, guard(func() error { return fn(ctx) }))
+	}
+	return errors.Join(errs...)
 }
 
 func (e *Engine) tellReady() error {

@@ -207,6 +207,7 @@ func (c *consumer) bury(l *lane, rec primitives.Record, attempt int, cause error
 	}
 	letter, topic, partition, offset := origin(rec, l.part)
 	letter.Lease, letter.Offset, letter.Attempt = nil, 0, 0
+	letter.Time = time.Time{} // now: a sink that drops what is old would drop the letter of an old record at once
 	letter.Headers = append(append([]primitives.Header(nil), letter.Headers...),
 		header(HeaderDeadFlow, c.flow),
 		header(HeaderDeadProcessor, c.spec.Name),

@@ -75,7 +75,8 @@ type lane struct {
 	refused   int64 // what the source does not take because the partition is not held
 
 	progress int64 // when head last moved, was committed where that is waited for, or work began; unix nanoseconds
-	pushed   int64 // when records were last pushed, unix nanoseconds
+	unread   int64 // since when the source has more than was read, as far as was looked, unix nanoseconds; 0 it has not
+	unreadAt int64 // what was read then
 	stall    stall // what was reported
 
 	uncommitted int64 // since when something is resolved that is not committed, unix nanoseconds; 0 nothing is
@@ -89,7 +90,6 @@ func newLane(c *consumer, p primitives.Partition, start int64) *lane {
 		sent:      start,
 		progress:  time.Now().UnixNano(),
 	}
-	l.pushed = l.progress
 	l.gate = make(chan struct{}, 1)
 	l.t.onRead = c.spec.Commit.Mode == OnRead
 	l.room.L = &l.mu
@@ -113,11 +113,8 @@ func (l *lane) Push(ctx context.Context, burst []primitives.Record) (int, error)
 		n := min(len(burst)-taken, l.t.free())
 		n = l.c.budget.take(burst[taken : taken+n])
 		now := time.Now().UnixNano()
-		if n > 0 {
-			l.pushed = now
-			if l.t.undone == 0 {
-				l.progress = now
-			}
+		if l.t.undone == 0 && n > 0 {
+			l.progress = now
 		}
 		l.t.push(burst[taken:taken+n], now)
 		taken += n

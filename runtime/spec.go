@@ -142,6 +142,7 @@ type Buffer struct {
 // A Delivery is what middleware sees of one record or batch.
 type Delivery struct {
 	Processor string
+	Source    string              // its name, as "kafka:orders"
 	Records   []primitives.Record // one, or those of a batch
 	Outputs   *primitives.Outputs // what the handler returned, encoded, after Next
 }

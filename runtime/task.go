@@ -218,7 +218,7 @@ func (t *task) deliver(ctx context.Context, b *batch, recs []primitives.Record) 
 		ctx, cancel = context.WithTimeoutCause(ctx, c.spec.Timeout, ErrHandlerTimeout)
 		defer cancel()
 	}
-	t.delivery = Delivery{Processor: c.spec.Name, Records: recs, Outputs: &b.out}
+	t.delivery = Delivery{Processor: c.spec.Name, Source: c.spec.Source.Name, Records: recs, Outputs: &b.out}
 	err := c.chain(ctx, &t.delivery)
 	if c.spec.Timeout > 0 && context.Cause(ctx) == ErrHandlerTimeout && !errors.Is(err, ErrHandlerTimeout) {
 		// also when the handler took no notice of the limit and returned nil or Skip

@@ -84,7 +84,7 @@ func (w *watcher) look(now time.Time) {
 	for _, l := range lanes {
 		if paused || l.paused.Load() { // waiting is what they should do
 			l.mu.Lock()
-			l.progress, l.pushed = now.UnixNano(), now.UnixNano()
+			l.progress, l.unread = now.UnixNano(), 0
 			l.mu.Unlock()
 		}
 		if w.lookAt(l, now) {
@@ -152,8 +152,12 @@ func (l *lane) stalledBy(now time.Time, end int64) (cause stall, since int64) {
 	case l.uncommitted != 0 && l.c.spec.Commit.Every > 0:
 		return stallCommit, l.uncommitted + int64(l.c.spec.Commit.Every)
 	case end > l.t.position && l.c.leaser == nil && !l.c.ended.Load():
-		return stallFetch, max(l.pushed, l.progress)
+		if l.unread == 0 || l.unreadAt != l.t.position {
+			l.unread, l.unreadAt = now.UnixNano(), l.t.position
+		}
+		return stallFetch, l.unread
 	}
+	l.unread = 0
 	return notStalled, now.UnixNano()
 }
 

@@ -115,7 +115,9 @@ func (r *delayingReader) Backlog(ctx context.Context) ([]primitives.Backlog, err
 }
 
 // Reclaim begins a partition of any of the topics anew.
-func (r *delayingReader) Reclaim(p primitives.Partition, epoch int64) { r.of(p.Topic).Reclaim(p, epoch) }
+func (r *delayingReader) Reclaim(p primitives.Partition, epoch int64) {
+	r.of(p.Topic).Reclaim(p, epoch)
+}
 
 // Seek goes on with a partition of any of the topics at another position.
 func (r *delayingReader) Seek(ctx context.Context, p primitives.Partition, next int64) error {

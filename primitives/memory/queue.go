@@ -106,6 +106,9 @@ func (q Queue[T]) open(ctx context.Context, env *primitives.Env) (*Broker, func(
 	if err := q.Validate(); err != nil {
 		return nil, nil, err
 	}
+	if err := primitives.StartCodec(ctx, q.Codec); err != nil {
+		return nil, nil, fmt.Errorf("memory: open queue %s: %w", q.Name, err)
+	}
 	b, release, err := use(q.Broker, env)
 	if err != nil {
 		return nil, nil, fmt.Errorf("memory: open queue %s: %w", q.Name, err)

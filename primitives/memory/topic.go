@@ -142,6 +142,9 @@ func (t Topic[T]) open(ctx context.Context, env *primitives.Env) (*Broker, func(
 	if err := t.Validate(); err != nil {
 		return nil, nil, err
 	}
+	if err := primitives.StartCodec(ctx, t.Codec); err != nil {
+		return nil, nil, fmt.Errorf("memory: open topic %s: %w", t.Name, err)
+	}
 	b, release, err := use(t.Broker, env)
 	if err != nil {
 		return nil, nil, fmt.Errorf("memory: open topic %s: %w", t.Name, err)

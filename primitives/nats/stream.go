@@ -213,11 +213,17 @@ func (s Stream[T]) Validate() error {
 // OpenSource connects, creates the stream and the durable consumer where they do
 // not exist, and returns a Reader with leases.
 func (s Stream[T]) OpenSource(ctx context.Context, env *primitives.Env) (primitives.Reader, error) {
+	if err := primitives.StartCodec(ctx, s.Codec); err != nil {
+		return nil, fmt.Errorf("nats: open %s: %w", s.Name, err)
+	}
 	return openReader(ctx, s.config(), env)
 }
 
 // OpenSink connects, creates the stream where it does not exist, and returns a Writer.
 func (s Stream[T]) OpenSink(ctx context.Context, env *primitives.Env) (primitives.Writer, error) {
+	if err := primitives.StartCodec(ctx, s.Codec); err != nil {
+		return nil, fmt.Errorf("nats: open %s: %w", s.Name, err)
+	}
 	return openWriter(ctx, s.config(), env)
 }
 
