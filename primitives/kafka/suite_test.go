@@ -25,7 +25,7 @@ func unreachable(testing.TB) primitivetest.Ends {
 func TestSuiteFake(t *testing.T) {
 	dir := t.TempDir()
 	start := func(t testing.TB, ports ...int) *kfake.Cluster {
-		c, err := kfake.NewCluster(kfake.NumBrokers(1), kfake.Ports(ports...), kfake.DataDir(dir), kfake.SyncWrites())
+		c, err := kfake.NewCluster(kfake.NumBrokers(1), kfake.Ports(ports...), kfake.DataDir(dir))
 		if err != nil {
 			t.Fatal(err)
 		}
@@ -59,7 +59,8 @@ func TestSuiteFake(t *testing.T) {
 			}
 		},
 		Features:    features,
-		MaxBuffer:   32 << 20, // the broker's own buffers are in this process
+		MaxBuffer:   24 << 20, // the broker's own buffers are in this process
+		Timeout:     40 * time.Second,
 		Leaks:       kfakes,
 		Unreachable: unreachable,
 	})

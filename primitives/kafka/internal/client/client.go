@@ -67,9 +67,6 @@ func answered(err error) bool {
 	return errors.As(err, &code) && code != sarama.ErrSASLAuthenticationFailed && !errors.Is(err, sarama.ErrOutOfBrokers)
 }
 
-// Sarama returns the client that knows the metadata, for a producer.
-func (c *Client) Sarama() sarama.Client { return c.meta }
-
 // Close cuts all connections and waits for what used them, bounded by ctx.
 func (c *Client) Close(ctx context.Context) error {
 	c.mu.Lock()
