@@ -99,7 +99,7 @@ func (q *queue) stopped() bool {
 
 // schedule lists q with its leader's node, when it has something that may be sent.
 func (e *engine) schedule(q *queue) {
-	if q.listed || q.stopped() || q.inFlight == len(q.batches) || q.inFlight >= q.limit() {
+	if q.listed || q.stopped() || q.inFlight == len(q.batches) {
 		return
 	}
 	n := e.nodes[q.t.leaders[q.part]]
@@ -107,8 +107,8 @@ func (e *engine) schedule(q *queue) {
 		e.hold(q, errNoLeader)
 		return
 	}
-	if q.inFlight > 0 && n != q.node {
-		return // order: what is in flight elsewhere comes first
+	if !q.mayGo(n) {
+		return
 	}
 	q.listed = true
 	n.ready = append(n.ready, q)
@@ -118,10 +118,21 @@ func (e *engine) schedule(q *queue) {
 	}
 }
 
+// mayGo reports whether a batch of q may be sent to n, behind those in flight.
+func (q *queue) mayGo(n *node) bool {
+	if q.stopped() || q.inFlight == len(q.batches) || q.inFlight >= q.limit() {
+		return false
+	}
+	return q.inFlight == 0 || n == q.node // what is in flight elsewhere comes first
+}
+
 // take is called by the sender of n: it returns the next batch of q, numbered.
 func (e *engine) take(q *queue, n *node) *batch {
-	if q.stopped() || q.inFlight == len(q.batches) || q.inFlight >= q.limit() ||
-		e.nodes[q.t.leaders[q.part]] != n || q.inFlight > 0 && n != q.node {
+	if e.nodes[q.t.leaders[q.part]] != n {
+		e.schedule(q) // there is another leader by now
+		return nil
+	}
+	if !q.mayGo(n) {
 		return nil
 	}
 	b := q.batches[q.inFlight]
@@ -271,9 +282,6 @@ func (e *engine) settle(q *queue) {
 			}
 		case fate == nil && b.verdict == gap && len(kept) == 0:
 			renumber = true
-			if b.doubt {
-				fate = e.wrap(q, fmt.Errorf("it may be stored, but the broker has lost the sequence: %w", b.err))
-			}
 		}
 		if fate != nil {
 			renumber = renumber || b.numbered
@@ -334,7 +342,7 @@ func (e *engine) renumber(q *queue, batches []*batch) []*batch {
 	kept := batches[:0]
 	for _, b := range batches {
 		if b.doubt {
-			e.resolve(b, e.wrap(q, fmt.Errorf("it may be stored, but can't be confirmed after an earlier batch has failed: %w", b.err)))
+			e.resolve(b, e.wrap(q, fmt.Errorf("it may be stored, but can't be confirmed under a new sequence: %w", b.err)))
 			continue
 		}
 		b.numbered = false

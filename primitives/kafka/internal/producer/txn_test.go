@@ -356,7 +356,7 @@ func TestTransactionBrokenConnections(t *testing.T) {
 func TestTransactionWithFailedWrite(t *testing.T) {
 	ctx := testContext(t)
 	c := fake(t, kfake.SeedTopics(1, "orders"))
-	p := open(t, client(t, c.ListenAddrs()), Config{Topic: "orders", Timeout: 300 * time.Millisecond})
+	p := open(t, client(t, c.ListenAddrs()), Config{Topic: "orders", Timeout: time.Second})
 	x := claim(t, p, "failing")
 	fault := c.Fault(kfake.Fault{Keys: []kmsg.Key{kmsg.Produce}, Err: kerr.RequestTimedOut, Count: -1})
 	tx := begin(t, x)
