@@ -63,7 +63,7 @@ func franzTransactions(ctx context.Context, m membership) error {
 
 func franzSession(ctx context.Context, m membership) error {
 	s, err := kgo.NewGroupTransactSession(append(franzOptions(m), kgo.TransactionalID(m.name), kgo.TransactionTimeout(10*time.Second),
-		kgo.FetchIsolationLevel(kgo.ReadCommitted()), kgo.RequireStableFetchOffsets())...)
+		kgo.FetchIsolationLevel(kgo.ReadCommitted()))...)
 	if err != nil {
 		return err
 	}

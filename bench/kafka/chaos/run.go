@@ -109,7 +109,7 @@ func (r *run) play(ctx context.Context) (*history, error) {
 			cancel(err)
 		}
 		h.samples = samples
-		r.say("all is committed")
+		r.say("committed offsets are not looked at any more")
 	})
 	if r.brokers {
 		wg.Go(func() {

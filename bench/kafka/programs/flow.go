@@ -50,8 +50,7 @@ func flowKeys(ctx context.Context, w Work) error {
 func flowEach(ctx context.Context, w Work) error {
 	app := flowApp(flow.HTTPAddr("off"))
 	in, _ := topics(w)
-	flow.Consumer(app, "each", in, flow.Discard, flow.Do(func(_ context.Context, o Order) error {
-		Handle(o)
+	flow.Consumer(app, "each", in, flow.Discard, flow.Do(func(_ context.Context, _ Order) error {
 		w.Handled.Add(1)
 		return nil
 	}), flow.CommitEach())

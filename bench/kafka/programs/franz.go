@@ -148,7 +148,7 @@ func franzEach(ctx context.Context, w Work) error {
 			if ctx.Err() != nil {
 				break
 			}
-			if _, _, err := std.apply(r.Value, w.Wait); err != nil {
+			if err := std.take(r.Value); err != nil {
 				cancel(err)
 				break
 			}
@@ -216,7 +216,7 @@ func franzJoined(ctx context.Context, w Work) error {
 							if ctx.Err() != nil {
 								break
 							}
-							if _, _, err := std.apply(r.Value, w.Wait); err != nil {
+							if err := std.take(r.Value); err != nil {
 								cancel(err)
 								break
 							}

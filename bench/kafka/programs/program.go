@@ -129,3 +129,12 @@ func (c codec) apply(value []byte, wait time.Duration) (Order, []byte, error) {
 	}
 	return o, b, nil
 }
+
+// take decodes one record, for programs without output.
+func (c codec) take(value []byte) error {
+	var o Order
+	if err := c.decode(value, &o); err != nil {
+		return fmt.Errorf("decode: %w", err)
+	}
+	return nil
+}

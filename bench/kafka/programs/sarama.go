@@ -163,7 +163,7 @@ func saramaEach(ctx context.Context, w Work) error {
 				if !more {
 					return nil
 				}
-				if _, _, err := std.apply(m.Value, w.Wait); err != nil {
+				if err := std.take(m.Value); err != nil {
 					return err
 				}
 				w.Handled.Add(1)
