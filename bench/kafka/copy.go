@@ -6,6 +6,8 @@ import (
 	"fmt"
 	"time"
 
+	"github.com/twmb/franz-go/pkg/kerr"
+
 	"github.com/flowkit-go/flow/bench/kafka/programs"
 )
 
@@ -79,10 +81,10 @@ func (b *bench) until(ctx context.Context, c *child, what string, n int64, count
 	last, grown := int64(-1), time.Now()
 	for {
 		got, err := count()
-		if err != nil {
+		if err != nil && !kerr.IsRetriable(err) { // a new broker makes its offsets topic first
 			return err
 		}
-		if got >= n {
+		if err == nil && got >= n {
 			return nil
 		}
 		if got > last {
