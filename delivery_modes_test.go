@@ -414,3 +414,74 @@ func TestDelivery_099_limit_by_ratio(t *testing.T) {
 		})
 	}
 }
+
+// With a sink the next record starts only when the output of the one before it is durable
+// and its progress committed.
+func TestDelivery_001_commit_each_with_a_sink(t *testing.T) {
+	inBubble(t, func(t *testing.T, r *rig) {
+		const n = 30
+		r.fill(0, 0, n)
+		r.broker.Control(func(op memory.Op) error {
+			if op.Kind == memory.OpWrite || op.Kind == memory.OpCommit {
+				time.Sleep(3 * time.Millisecond)
+			}
+			return nil
+		})
+		out := r.out()
+		out.Async = 16
+		f := r.start(flow.NewConsumer("p", r.in(1), out, func(_ context.Context, v int) (int, error) {
+			if written, committed := len(r.written()), max(r.committed(0), 0); written != v || committed != int64(v) {
+				t.Errorf("%d starts with %d written and %d committed", v, written, committed)
+			}
+			return v, nil
+		}, flow.CommitEach(), flow.Replicas(2, 2)))
+		time.Sleep(time.Second)
+		equal(t, "written", r.written(), words(numbers(0, n)))
+		f.stopped()
+	})
+}
+
+// A commit that fails at the end is tried again while the drain has time.
+func TestLastCommitIsTriedAgain(t *testing.T) {
+	inBubble(t, func(t *testing.T, r *rig) {
+		r.fill(0, 0, 3)
+		f := r.start(flow.NewConsumer("p", r.in(1), r.out(), unchanged))
+		synctest.Wait()
+		r.fail(memory.OpCommit, 8) // some 10 s
+		f.stopped()
+		equal(t, "committed", r.committed(0), 3)
+	})
+}
+
+// Callers that meet the same trouble at the same time do not make each other wait longer, and
+// after a quiet while the first wait is short again.
+func TestSourceRetriesAreShared(t *testing.T) {
+	inBubble(t, func(t *testing.T, r *rig) {
+		const partitions = 8
+		for p := range int32(partitions) {
+			r.fill(p, 0, 1)
+		}
+		away := true
+		r.broker.Control(func(op memory.Op) error {
+			if op.Kind == memory.OpRead && away {
+				return errors.New("away")
+			}
+			return nil
+		})
+		var got seen[int]
+		f := r.start(flow.NewConsumer("p", r.in(partitions), flow.Discard, flow.Do(func(_ context.Context, v int) error { got.add(v); return nil })))
+		time.Sleep(time.Second)
+		longest := time.Duration(0)
+		for _, l := range r.logs.find("reading failed, trying again") {
+			longest = max(longest, l.Attrs["in"].(time.Duration))
+		}
+		if longest > time.Second {
+			t.Errorf("after a second of trouble a wait of %v, want what one caller alone would wait", longest)
+		}
+		synctest.Wait()
+		away = false
+		time.Sleep(5 * time.Second)
+		equal(t, "handled", got.len(), partitions)
+		f.stopped()
+	})
+}

@@ -3,6 +3,7 @@ package runtime
 import (
 	"context"
 	"errors"
+	"sync/atomic"
 	"time"
 
 	"github.com/flowkit-go/flow/primitives"
@@ -17,6 +18,7 @@ type committer struct {
 	due    chan struct{}   // the policy's number of records was reached
 	asks   chan *commitAsk // somebody waits for a commit
 	done   chan struct{}
+	failed atomic.Pointer[error] // of the last attempt, nil when that got through
 }
 
 type commitAsk struct{ reply chan error }
@@ -44,6 +46,7 @@ func (m *committer) run(ctx context.Context) {
 		defer ticker.Stop()
 		tick = ticker.C
 	}
+	var last time.Time         // when the last commit began that was due by number
 	var again <-chan time.Time // what failed is due again, where no tick does that
 	round := func() error {
 		err := m.round(ctx)
@@ -59,7 +62,11 @@ func (m *committer) run(ctx context.Context) {
 		case <-tick:
 			_ = round()
 		case <-m.due:
+			if !m.rest(ctx, last) {
+				return
+			}
 			m.gatherUp(ctx)
+			last = time.Now()
 			_ = round()
 		case <-again:
 			_ = round()
@@ -78,6 +85,25 @@ func (m *committer) run(ctx context.Context) {
 				ask.reply <- err
 			}
 		}
+	}
+}
+
+// commitRest is the least time between two commits that are due by number, where nothing
+// waits for them: a commit has a price for the broker, however small it is.
+const commitRest = 5 * time.Millisecond
+
+// rest waits until the next commit that is due by number may begin. It returns false when
+// ctx has ended.
+func (m *committer) rest(ctx context.Context, last time.Time) bool {
+	left := commitRest - time.Since(last)
+	if m.policy.Mode == EachRecord || left <= 0 {
+		return true
+	}
+	select {
+	case <-time.After(left):
+		return true
+	case <-ctx.Done():
+		return false
 	}
 }
 
@@ -109,6 +135,27 @@ func (m *committer) now(ctx context.Context) error {
 		return err
 	case <-ctx.Done():
 		return context.Cause(ctx)
+	}
+}
+
+// last commits what is done, before partitions are given back or the reader closes. It
+// tries for as long as ctx lasts, unless trying again does not help.
+func (m *committer) last(ctx context.Context) error {
+	for {
+		err := m.now(ctx)
+		if ctx.Err() != nil && err != nil { // a round is still trying: say of what it fails
+			if failed := m.failed.Load(); failed != nil {
+				err = *failed
+			}
+		}
+		if err == nil || ctx.Err() != nil || primitives.IsPermanent(err) || errors.Is(err, primitives.ErrClosed) || m.c.exactly() {
+			return err
+		}
+		select {
+		case <-time.After(commitPause):
+		case <-ctx.Done():
+			return err
+		}
 	}
 }
 
@@ -184,8 +231,10 @@ func (m *committer) round(ctx context.Context) error {
 		lanes, commits = m.settle(lanes, commits, err)
 		if err == nil || len(commits) == 0 {
 			c.unconfirmed.Store(0)
+			m.failed.Store(nil)
 			return nil
 		}
+		m.failed.Store(&err)
 		c.stats.commitErrors.Add(1)
 		c.log.Warn("commit failed", "attempt", attempt, "error", err)
 		if primitives.IsPermanent(err) {

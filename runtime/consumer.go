@@ -66,6 +66,8 @@ type consumer struct {
 	runDone   chan struct{}
 	helpers   helpers
 
+	retryMu    sync.Mutex
+	retryAt    time.Time                            // when reading is tried again, or was; guarded by retryMu
 	readErrors atomic.Int32                         // in a row
 	backlog    atomic.Int64                         // last known, -1 unknown
 	backlogs   atomic.Pointer[[]primitives.Backlog] // the same by partition, nil unknown
@@ -347,7 +349,7 @@ func (in intake) Revoke(ctx context.Context, revoked ...primitives.Lane) error {
 	}
 	last, cancel := context.WithDeadline(ctx, patience.end)
 	defer cancel()
-	err := c.committer.now(last)
+	err := c.lastCommit(last, patience)
 	c.release(last, lanes, primitives.ErrReleased)
 	return err
 }
@@ -381,15 +383,25 @@ func (c *consumer) release(ctx context.Context, lanes []*lane, cause error) {
 // sourceBackoff spaces out the attempts of a reader that cannot read.
 var sourceBackoff = Backoff{First: 100 * time.Millisecond, Max: 30 * time.Second}
 
-// Retry implements primitives.Intake.
+// Retry implements primitives.Intake. Those who call it while another call waits fail of
+// the same, it is taken, and wait with it. After a while without errors the first delay
+// is a short one again, also where nothing was there to be pushed.
 func (in intake) Retry(ctx context.Context, err error) error {
 	c := in.c
 	c.stats.sourceErrors.Add(1)
 	if primitives.IsPermanent(err) {
 		return err
 	}
-	attempt := int(c.readErrors.Add(1))
-	d := sourceBackoff.Delay(attempt)
+	now := time.Now()
+	c.retryMu.Lock()
+	if !now.Before(c.retryAt) {
+		if now.Sub(c.retryAt) > sourceCalm {
+			c.readErrors.Store(0)
+		}
+		c.retryAt = now.Add(sourceBackoff.Delay(int(c.readErrors.Add(1))))
+	}
+	attempt, d := c.readErrors.Load(), c.retryAt.Sub(now)
+	c.retryMu.Unlock()
 	c.log.Warn("reading failed, trying again", "source", c.spec.Source.Name, "attempt", attempt, "in", d, "error", err)
 	timer := time.NewTimer(d)
 	defer timer.Stop()
@@ -403,3 +415,6 @@ func (in intake) Retry(ctx context.Context, err error) error {
 		return errors.Join(ctx.Err(), err)
 	}
 }
+
+// sourceCalm is the time after which errors of the source are forgotten.
+const sourceCalm = 10 * time.Second

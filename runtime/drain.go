@@ -71,7 +71,7 @@ func (c *consumer) drain(hard context.Context, p patience) error {
 	}
 	last, cancel := context.WithDeadline(hard, p.end)
 	defer cancel()
-	if err := c.committer.now(last); err != nil {
+	if err := c.lastCommit(last, p); err != nil {
 		errs = append(errs, err)
 	}
 	c.release(last, c.allLanes(), ErrDraining)
@@ -82,6 +82,14 @@ func (c *consumer) drain(hard context.Context, p patience) error {
 		errs = append(errs, errors.New("reader did not end: "+c.spec.Source.Name))
 	}
 	return errors.Join(append(errs, c.close(last))...)
+}
+
+// lastCommit commits what is done before partitions are given up, for as long as half of
+// the drain's last phase: the rest is for what follows.
+func (c *consumer) lastCommit(ctx context.Context, p patience) error {
+	ctx, cancel := context.WithDeadline(ctx, p.hard.Add(p.end.Sub(p.hard)/2))
+	defer cancel()
+	return c.committer.last(ctx)
 }
 
 // finishAlone writes what was handled when there is no replica left to do it, until

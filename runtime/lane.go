@@ -245,6 +245,9 @@ func (l *lane) startable() int {
 	if l.state != laneRunning || l.blocked || l.due || l.c.stopped.Load() || l.c.halted() || l.paused.Load() || l.c.queue.paused.Load() {
 		return 0
 	}
+	if l.c.spec.Commit.Mode == EachRecord && l.active > 0 && !l.forming {
+		return 0 // its output is on the way
+	}
 	if l.c.spec.Order == ByPartition && (l.turns > 0 && !l.forming || l.pending.size() > maxPending) {
 		return 0
 	}
