@@ -461,9 +461,10 @@ func TestSourceRetriesAreShared(t *testing.T) {
 		for p := range int32(partitions) {
 			r.fill(p, 0, 1)
 		}
-		away := true
+		var away atomic.Bool
+		away.Store(true)
 		r.broker.Control(func(op memory.Op) error {
-			if op.Kind == memory.OpRead && away {
+			if op.Kind == memory.OpRead && away.Load() {
 				return errors.New("away")
 			}
 			return nil
@@ -479,7 +480,7 @@ func TestSourceRetriesAreShared(t *testing.T) {
 			t.Errorf("after a second of trouble a wait of %v, want what one caller alone would wait", longest)
 		}
 		synctest.Wait()
-		away = false
+		away.Store(false)
 		time.Sleep(5 * time.Second)
 		equal(t, "handled", got.len(), partitions)
 		f.stopped()
