@@ -65,10 +65,25 @@ func advise(err sarama.KError) counsel {
 		sarama.ErrOperationNotAttempted, sarama.ErrUnknown:
 		return repeat
 	case sarama.ErrInvalidProducerEpoch, sarama.ErrProducerFenced, sarama.ErrTransactionCoordinatorFenced,
-		sarama.ErrInvalidProducerIDMapping, sarama.ErrUnknownMemberId, sarama.ErrIllegalGeneration, sarama.ErrFencedInstancedId:
+		sarama.ErrInvalidProducerIDMapping,
+		sarama.ErrUnknownMemberId, sarama.ErrIllegalGeneration, sarama.ErrFencedInstancedId:
 		return lost
 	}
 	return hopeless
+}
+
+// isFenced reports whether another producer has taken the transactional id over,
+// or the broker has ended the transaction in its place.
+func isFenced(err error) bool {
+	var k sarama.KError
+	if !errors.As(err, &k) {
+		return false
+	}
+	switch k {
+	case sarama.ErrInvalidProducerEpoch, sarama.ErrProducerFenced, sarama.ErrTransactionCoordinatorFenced, sarama.ErrInvalidProducerIDMapping:
+		return true
+	}
+	return false
 }
 
 // ask sends a request to a coordinator until it is answered for good, ctx ends or

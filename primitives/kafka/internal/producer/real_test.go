@@ -216,5 +216,5 @@ func TestRealTransactionsWhileBrokersAreKilled(t *testing.T) {
 	stop.Store(true)
 	wg.Wait()
 	t.Logf("committed %v, void %d", want, voids.Load())
-	checkNumbered(t, readAll(t, addrs, topic, committed), want)
+	checkNumbered(t, readCommitted(t, addrs, topic), want)
 }

@@ -232,7 +232,7 @@ func (x *Transactional) add() {
 	if err != nil {
 		err = fmt.Errorf("kafka: transaction %s: add partitions: %w", x.name, err)
 		x.renew = x.renew || unsure // it may arrive when the transaction has ended
-		if errors.Is(err, primitives.ErrLost) {
+		if isFenced(err) {
 			x.lose(err)
 		} else {
 			x.void(err)
@@ -294,7 +294,7 @@ func (x *Transactional) renewEpoch(ctx context.Context) error {
 	defer e.unlock()
 	if err != nil {
 		err = fmt.Errorf("kafka: transaction %s: raise the epoch: %w", x.name, err)
-		if errors.Is(err, primitives.ErrLost) {
+		if isFenced(err) {
 			x.lose(err)
 		}
 		return err

@@ -200,11 +200,12 @@ func (tx *Txn) close() {
 	x.tx = nil
 }
 
-// fail words an error, and gives the claim up when it is lost.
+// fail words an error, and gives the claim up when another producer has the id. A
+// member that the group does not know any longer has still to abort.
 func (tx *Txn) fail(what string, err error) error {
 	x := tx.x
 	err = fmt.Errorf("kafka: %s transaction %s: %w", what, x.name, err)
-	if errors.Is(err, primitives.ErrLost) {
+	if isFenced(err) {
 		x.e.mu.Lock()
 		x.lose(err)
 		x.e.unlock()

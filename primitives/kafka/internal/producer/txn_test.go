@@ -33,6 +33,33 @@ func onBoth(t *testing.T, partitions int, f func(t *testing.T, addrs []string, t
 
 var committed = kgo.FetchIsolationLevel(kgo.ReadCommitted())
 
+// readCommitted returns what readers of committed records see when no transaction
+// is open any longer: the coordinator has still to say so to the partitions when
+// it has answered a commit.
+func readCommitted(t testing.TB, addrs []string, topic string) map[int32][]*kgo.Record {
+	t.Helper()
+	cl, err := kgo.NewClient(kgo.SeedBrokers(addrs...))
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer cl.Close()
+	adm := kadm.NewClient(cl)
+	waitFor(t, "end of the transactions in "+topic, func() bool {
+		ends, err := adm.ListEndOffsets(testContext(t), topic)
+		stable, serr := adm.ListCommittedOffsets(testContext(t), topic)
+		if errors.Join(err, serr, ends.Error(), stable.Error()) != nil {
+			return false
+		}
+		same := true
+		ends.Each(func(o kadm.ListedOffset) {
+			s, _ := stable.Lookup(o.Topic, o.Partition)
+			same = same && s.Offset == o.Offset
+		})
+		return same
+	})
+	return readAll(t, addrs, topic, committed)
+}
+
 func claim(t testing.TB, p *Producer, id string) *Transactional {
 	t.Helper()
 	x, err := p.Claim(testContext(t), id)
@@ -96,8 +123,8 @@ func TestTransactionCommitAndAbort(t *testing.T) {
 				t.Fatal(err)
 			}
 		}
-		checkNumbered(t, readAll(t, addrs, topic, committed), map[string]int{"a": 30, "never": 0})
-		checkNumbered(t, readAll(t, addrs, other, committed), map[string]int{"b": 3, "c": 3})
+		checkNumbered(t, readCommitted(t, addrs, topic), map[string]int{"a": 30, "never": 0})
+		checkNumbered(t, readCommitted(t, addrs, other), map[string]int{"b": 3, "c": 3})
 	})
 }
 
@@ -130,17 +157,13 @@ func TestTransactionWithOffsets(t *testing.T) {
 		if err := errors.Join(putIn(t, tx, p, record("a", 0)), tx.Commit(ctx, m, []Offset{{from, 7}})); err != nil {
 			t.Fatal(err)
 		}
-		if got := offset(); got != 7 {
-			t.Errorf("committed offset is %d, want 7", got)
-		}
+		waitFor(t, "committed offset 7", func() bool { return offset() == 7 })
 
 		tx = begin(t, x) // progress without outputs
 		if err := tx.Commit(ctx, m, []Offset{{from, 9}}); err != nil {
 			t.Fatal(err)
 		}
-		if got := offset(); got != 9 {
-			t.Errorf("committed offset is %d, want 9", got)
-		}
+		waitFor(t, "committed offset 9", func() bool { return offset() == 9 })
 
 		tx = begin(t, x) // a member that the group does not know
 		if err := putIn(t, tx, p, record("a", 99)); err != nil {
@@ -153,7 +176,7 @@ func TestTransactionWithOffsets(t *testing.T) {
 		if got := offset(); got != 9 {
 			t.Errorf("committed offset is %d, want 9", got)
 		}
-		checkNumbered(t, readAll(t, addrs, topic, committed), map[string]int{"a": 1})
+		checkNumbered(t, readCommitted(t, addrs, topic), map[string]int{"a": 1})
 	})
 }
 
@@ -187,7 +210,7 @@ func TestTransactionFencing(t *testing.T) {
 		if err := tx2.Commit(ctx, Member{}, nil); err != nil {
 			t.Fatal(err)
 		}
-		checkNumbered(t, readAll(t, addrs, topic, committed), map[string]int{"new": 1, "old": 0})
+		checkNumbered(t, readCommitted(t, addrs, topic), map[string]int{"new": 1, "old": 0})
 
 		// Once more, fenced only when it commits, and by a claim of the same producer.
 		tx2 = begin(t, x2)
@@ -206,7 +229,7 @@ func TestTransactionFencing(t *testing.T) {
 		if err := errors.Join(putIn(t, tx4, p1, record("new", 1)), tx4.Commit(ctx, Member{}, nil)); err != nil {
 			t.Fatal(err)
 		}
-		checkNumbered(t, readAll(t, addrs, topic, committed), map[string]int{"new": 2})
+		checkNumbered(t, readCommitted(t, addrs, topic), map[string]int{"new": 2})
 	})
 }
 
@@ -238,7 +261,7 @@ func TestTransactionTimeout(t *testing.T) {
 		if err := errors.Join(putIn(t, tx, p, record("a", 0)), tx.Commit(ctx, Member{}, nil)); err != nil {
 			t.Fatal(err)
 		}
-		checkNumbered(t, readAll(t, addrs, topic, committed), map[string]int{"a": 1, "late": 0})
+		checkNumbered(t, readCommitted(t, addrs, topic), map[string]int{"a": 1, "late": 0})
 	})
 }
 
@@ -267,7 +290,7 @@ func TestTransactionsSideBySide(t *testing.T) {
 			})
 		}
 		wg.Wait()
-		checkNumbered(t, readAll(t, addrs, topic, committed), want)
+		checkNumbered(t, readCommitted(t, addrs, topic), want)
 	})
 }
 
@@ -325,7 +348,7 @@ func commitOne(t *testing.T, c *kfake.Cluster, p *Producer) {
 	if err := tx.Commit(ctx, Member{Group: "g", Generation: -1}, []Offset{{primitives.Partition{Topic: "orders"}, 3}}); err != nil {
 		t.Fatal(err)
 	}
-	checkNumbered(t, readAll(t, c.ListenAddrs(), "orders", committed), map[string]int{"a": 20})
+	checkNumbered(t, readCommitted(t, c.ListenAddrs(), "orders"), map[string]int{"a": 20})
 }
 
 // A connection that breaks after the request was carried out, or before.
@@ -371,7 +394,7 @@ func TestTransactionWithFailedWrite(t *testing.T) {
 	if err := errors.Join(putIn(t, tx, p, record("a", 0)), tx.Commit(ctx, Member{}, nil)); err != nil {
 		t.Fatal(err)
 	}
-	checkNumbered(t, readAll(t, c.ListenAddrs(), "orders", committed), map[string]int{"a": 1, "void": 0})
+	checkNumbered(t, readCommitted(t, c.ListenAddrs(), "orders"), map[string]int{"a": 1, "void": 0})
 }
 
 // No answer to the last request: the transaction is in doubt, and the next one
@@ -398,7 +421,7 @@ func TestTransactionInDoubt(t *testing.T) {
 	if err := errors.Join(putIn(t, tx, p, record("a", 0)), tx.Commit(ctx, Member{}, nil)); err != nil {
 		t.Fatal(err)
 	}
-	checkNumbered(t, readAll(t, c.ListenAddrs(), "orders", committed), map[string]int{"a": 1, "void": 0})
+	checkNumbered(t, readCommitted(t, c.ListenAddrs(), "orders"), map[string]int{"a": 1, "void": 0})
 }
 
 // An abort while batches wait and are under way ends each of them once.
@@ -422,7 +445,7 @@ func TestTransactionAbortUnderWay(t *testing.T) {
 	if err := errors.Join(putIn(t, tx, p, numbered("a", 0, 5)...), tx.Commit(ctx, Member{}, nil)); err != nil {
 		t.Fatal(err)
 	}
-	got := readAll(t, c.ListenAddrs(), "orders", committed)
+	got := readCommitted(t, c.ListenAddrs(), "orders")
 	checkNumbered(t, got, map[string]int{"a": 5})
 	if diff := cmp.Diff(5, len(all(got))); diff != "" {
 		t.Error(diff)
