@@ -41,6 +41,8 @@
 // keeper, which refreshes metadata and lets retried partitions go; a sweeper,
 // which ends what has run out of time; a finisher, which calls the callbacks; and
 // one coordinator per transactional id. The client library owns a goroutine per
-// connection that reads answers. Close waits for all of them. There is one lock,
-// and it is never held across I/O or a callback.
+// connection that reads answers. Close waits for all of them. The engine has one
+// lock, which is never held across a request or a callback. The locks of a
+// connection and of the idle connections are taken inside it or alone, and
+// nothing is locked inside them.
 package producer
