@@ -115,7 +115,7 @@ func (c *consumer) place(b *batch) *batch {
 		l.active--
 		b, l.pending = l.pending, nil
 	}
-	if l.writing != nil || l.hold {
+	if l.writing != nil || l.hold && !l.ahead() {
 		l.pending = b
 		return nil
 	}

@@ -50,7 +50,8 @@ func (m *committer) run(ctx context.Context) {
 	var again <-chan time.Time // what failed is due again, where no tick does that
 	round := func() error {
 		err := m.round(ctx)
-		if again = nil; err != nil && tick == nil {
+		// Where each record waits for its commit, nothing else is due until it gets through.
+		if again = nil; err != nil && (tick == nil || m.policy.Mode == EachRecord) {
 			again = time.After(commitPause)
 		}
 		return err
@@ -120,8 +121,11 @@ func (m *committer) every() time.Duration {
 	return every
 }
 
-// now commits what is done, and returns when it is durable.
-func (m *committer) now(ctx context.Context) error {
+// now commits what is done, of these lanes at least, and returns when it is durable.
+func (m *committer) now(ctx context.Context, lanes []*lane) error {
+	if m.c.exactly() {
+		return m.finish(ctx, lanes)
+	}
 	ask := &commitAsk{reply: make(chan error, 1)}
 	select {
 	case m.asks <- ask:
@@ -138,11 +142,11 @@ func (m *committer) now(ctx context.Context) error {
 	}
 }
 
-// last commits what is done, before partitions are given back or the reader closes. It
+// last commits what lanes have done, before they are given back or the reader closes. It
 // tries for as long as ctx lasts, unless trying again does not help.
-func (m *committer) last(ctx context.Context) error {
+func (m *committer) last(ctx context.Context, lanes []*lane) error {
 	for {
-		err := m.now(ctx)
+		err := m.now(ctx, lanes)
 		if ctx.Err() != nil && err != nil { // a round is still trying: say of what it fails
 			if failed := m.failed.Load(); failed != nil {
 				err = *failed
@@ -160,8 +164,9 @@ func (m *committer) last(ctx context.Context) error {
 }
 
 // note looks whether a commit is due for what a lane has resolved, or read; l.mu is held.
+// Leases that are not committed count against the buffer: a quarter of it is enough.
 func (m *committer) note(l *lane) {
-	if l.due || m.policy.Records > 0 && l.committable()-l.sent >= int64(m.policy.Records) {
+	if l.due || m.policy.Records > 0 && l.committable()-l.sent >= int64(m.policy.Records) || 4*len(l.t.leases) >= l.t.limit {
 		select {
 		case m.due <- struct{}{}:
 		default:
@@ -216,10 +221,12 @@ func (m *committer) expected(within time.Duration) bool {
 func (m *committer) round(ctx context.Context) error {
 	c := m.c
 	if c.exactly() {
-		return m.roundExactly(ctx)
+		m.roundExactly()
+		return nil
 	}
 	lanes, commits := m.gather()
-	if len(commits) == 0 {
+	if len(commits) == 0 { // what did not get through before has gone with its partitions
+		c.unconfirmed.Store(0)
 		return nil
 	}
 	c.unconfirmed.CompareAndSwap(0, time.Now().UnixNano())
@@ -254,6 +261,7 @@ func (m *committer) round(ctx context.Context) error {
 		}
 		lanes, commits = held(lanes, commits)
 	}
+	c.unconfirmed.Store(0) // given up meanwhile, all of them
 	return nil
 }
 
@@ -271,13 +279,17 @@ func held(lanes []*lane, commits []primitives.Commit) (l []*lane, c []primitives
 	return l, c
 }
 
+// commits reports whether there is something to commit. mu is held.
+func (l *lane) commits() bool {
+	return l.state != laneReleased && (len(l.t.leases) > 0 || l.committable() > max(l.committed, l.refused) && l.c.leaser == nil)
+}
+
 // gather takes from each lane what can be committed now.
 func (m *committer) gather() (lanes []*lane, commits []primitives.Commit) {
 	for _, l := range m.c.allLanes() {
 		l.mu.Lock()
-		next := l.committable()
-		leases := l.t.leases
-		if l.state != laneReleased && (len(leases) > 0 || (next > max(l.committed, l.refused) && m.c.leaser == nil)) {
+		if l.commits() {
+			next, leases := l.committable(), l.t.leases
 			l.t.leases = nil
 			l.t.acking += len(leases)
 			l.sent = next

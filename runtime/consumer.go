@@ -74,9 +74,9 @@ type consumer struct {
 	groupRate  atomic.Uint64                        // records per second that the group commits, bits of a float64; NaN unknown
 	commitTook atomic.Int64                         // nanoseconds of the last commit
 	voids      atomic.Int32                         // transactions that failed in a row
+	reclaims   atomic.Int32                         // partitions that are to be begun anew after a pause
 
 	unconfirmed atomic.Int64 // when the commits began of which none has got through since, unix nanoseconds; 0 none
-	commitStuck bool         // that was reported; only watch uses it
 	stalled     atomic.Int32 // lanes that do not advance
 }
 
@@ -206,6 +206,9 @@ func (c *consumer) lanesChanged() {
 // stop makes the flow end with err. The first error counts.
 func (c *consumer) stop(err error) {
 	c.stopped.Store(true)
+	if c.exactly() {
+		c.spawn(c.wakeLanes) // for commits that wait
+	}
 	select {
 	case c.failure <- err:
 	default:
@@ -332,7 +335,12 @@ func (in intake) Revoke(ctx context.Context, revoked ...primitives.Lane) error {
 		l.mu.Lock()
 		if l.state == laneRunning {
 			l.state = laneDraining
-			l.halted.Store(true)
+			if c.spec.Commit.Mode == OnRead {
+				l.leaving.Store(true)
+				l.schedule()
+			} else {
+				l.halted.Store(true)
+			}
 		}
 		l.room.Broadcast()
 		l.mu.Unlock()
@@ -343,13 +351,15 @@ func (in intake) Revoke(ctx context.Context, revoked ...primitives.Lane) error {
 	patience := c.plan.start(time.Now())
 	if !c.await(ctx, lanes, patience.soft) {
 		for _, l := range lanes {
+			l.halted.Store(true)
+			l.leaving.Store(false)
 			l.cancel(primitives.ErrReleased)
 		}
 		c.await(ctx, lanes, patience.hard)
 	}
 	last, cancel := context.WithDeadline(ctx, patience.end)
 	defer cancel()
-	err := c.lastCommit(last, patience)
+	err := c.lastCommit(last, patience, lanes)
 	c.release(last, lanes, primitives.ErrReleased)
 	return err
 }

@@ -188,7 +188,7 @@ func (e *Engine) Seek(ctx context.Context, processor string, to ...primitives.Co
 		c.abandon(lanes[i], primitives.ErrLost) // nothing more of it starts
 		if err := guard(func() error { return s.Seek(ctx, t.Partition, t.Next) }); err != nil {
 			if again, ok := c.reader.(primitives.Reclaimer); ok {
-				again.Reclaim(t.Partition, lanes[i].epoch)
+				c.reclaim(again, t.Partition, lanes[i].epoch)
 			}
 			return fmt.Errorf("%s: seek %s to %d: %w", processor, t.Partition, t.Next, err)
 		}

@@ -227,7 +227,7 @@ func TestDelivery_037_concurrent_commits(t *testing.T) {
 		var all sync.WaitGroup
 		ask := func() {
 			all.Go(func() {
-				if err := c.committer.now(ctx); err != nil {
+				if err := c.committer.now(ctx, nil); err != nil {
 					t.Error(err)
 				}
 			})

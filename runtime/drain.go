@@ -48,6 +48,13 @@ func (c *consumer) await(ctx context.Context, lanes []*lane, deadline time.Time)
 // halt is phase 1: no further record is read or started.
 func (c *consumer) halt() {
 	c.draining.Store(true)
+	if c.spec.Commit.Mode == OnRead {
+		for _, l := range c.allLanes() {
+			l.mu.Lock()
+			l.schedule() // also what is paused
+			l.mu.Unlock()
+		}
+	}
 	c.wakeLanes()
 	c.queue.wake()
 }
@@ -66,12 +73,13 @@ func (c *consumer) drain(hard context.Context, p patience) error {
 		if !c.await(hard, lanes, p.hard) {
 			c.abandoned.Store(true)
 			c.cancelSinks(ErrDraining)
+			c.wakeLanes() // for a commit that waits for what is abandoned
 			errs = append(errs, ErrDrainTimeout)
 		}
 	}
 	last, cancel := context.WithDeadline(hard, p.end)
 	defer cancel()
-	if err := c.lastCommit(last, p); err != nil {
+	if err := c.lastCommit(last, p, c.allLanes()); err != nil {
 		errs = append(errs, err)
 	}
 	c.release(last, c.allLanes(), ErrDraining)
@@ -86,10 +94,10 @@ func (c *consumer) drain(hard context.Context, p patience) error {
 
 // lastCommit commits what is done before partitions are given up, for as long as half of
 // the drain's last phase: the rest is for what follows.
-func (c *consumer) lastCommit(ctx context.Context, p patience) error {
+func (c *consumer) lastCommit(ctx context.Context, p patience, lanes []*lane) error {
 	ctx, cancel := context.WithDeadline(ctx, p.hard.Add(p.end.Sub(p.hard)/2))
 	defer cancel()
-	return c.committer.last(ctx)
+	return c.committer.last(ctx, lanes)
 }
 
 // finishAlone writes what was handled when there is no replica left to do it, until
@@ -109,7 +117,10 @@ func (c *consumer) finishAlone() {
 		case b != nil:
 			c.attend(b)
 		case l != nil:
-			if _, flush := l.begin(nil, 0); flush != nil {
+			l.mu.Lock()
+			l.queued = false
+			l.mu.Unlock()
+			if flush := l.takePending(); flush != nil {
 				c.write(flush)
 			}
 		default:

@@ -26,10 +26,12 @@ type transacted struct {
 	claimed bool  // writing for the partition is ours
 	skip    int64 // records below were committed by whoever had it before
 
-	tx      primitives.Transaction // open; nil none
-	gate    chan struct{}          // holds one token: one Begin at a time
-	hold    bool                   // a commit is under way or wants to be: no write begins
-	letters int                    // records whose dead letters are being written
+	tx       primitives.Transaction // open; nil none
+	gate     chan struct{}          // holds one token: one Begin at a time
+	turn     chan struct{}          // holds one token: one commit at a time
+	hold     bool                   // a commit is under way or wants to be: no write begins
+	letters  int                    // records whose dead letters are being written
+	lettered uint64                 // number after that of the last record whose dead letter is written
 }
 
 // exactly reports whether outputs and progress are committed together.
@@ -102,11 +104,11 @@ func (l *lane) transaction(ctx context.Context) (primitives.Transaction, error) 
 	l.mu.Lock()
 	tx, state := l.tx, l.state
 	l.mu.Unlock()
+	if state == laneReleased { // also where its transaction is still to be aborted
+		return nil, primitives.ErrLost
+	}
 	if tx != nil {
 		return tx, nil
-	}
-	if state == laneReleased {
-		return nil, primitives.ErrLost
 	}
 	var err error
 	if guarded := guard(func() error { tx, err = l.c.transactor.Begin(ctx, l.c.reader, l.part); return nil }); guarded != nil {
@@ -153,12 +155,25 @@ func (c *consumer) writeLetter(l *lane, letter []primitives.Record) error {
 func (l *lane) beginLetter() {
 	l.mu.Lock()
 	defer l.mu.Unlock()
-	// A commit that only wants to begin waits for the batch that this letter may be of.
-	for l.hold && l.writing == nil && l.letters == 0 && l.state != laneReleased {
+	// A commit that only wants to begin waits for the batch that this letter may be of, or
+	// for the outputs that come before another letter.
+	for l.hold && l.writing == nil && l.letters == 0 && !l.ahead() && l.state != laneReleased {
 		l.room.Wait()
 	}
 	l.letters++
 }
+
+// posted notes that the dead letter of a record is in the transaction.
+func (l *lane) posted(seq uint64) {
+	l.mu.Lock()
+	l.lettered = max(l.lettered, seq+1)
+	l.mu.Unlock()
+}
+
+// ahead reports whether the transaction has a dead letter of a record before which others
+// are not resolved: their outputs wait to be written. It cannot be committed then, as
+// that record would be handled again. mu is held.
+func (l *lane) ahead() bool { return l.lettered > l.t.head }
 
 func (l *lane) endLetter() {
 	l.mu.Lock()
@@ -192,7 +207,11 @@ func (c *consumer) void(l *lane, err error) {
 	}
 	d := sourceBackoff.Delay(int(c.voids.Add(1)))
 	c.log.Warn("transaction failed, its partition is begun anew if it is still ours", "partition", l.part.String(), "in", d, "error", err)
-	c.timers.after(d, func() { again.Reclaim(l.part, l.epoch) })
+	c.reclaims.Add(1)
+	c.timers.after(d, func() {
+		c.reclaim(again, l.part, l.epoch)
+		c.reclaims.Add(-1)
+	})
 }
 
 // abandon releases a lane without a commit. It reports whether it was not released before.
@@ -225,36 +244,53 @@ func (c *consumer) abort(l *lane) {
 	}
 }
 
-// roundExactly commits the transactions of all lanes, at the same time. After a failure
-// that stops the flow they are aborted: what was handled since the last commit is
-// handled again.
-func (m *committer) roundExactly(ctx context.Context) error {
-	c := m.c
-	lanes := c.allLanes()
-	if c.stopped.Load() {
-		for _, l := range lanes {
-			c.abort(l)
+// roundExactly begins to commit the transactions of all lanes that are not being committed.
+// It waits for none of them: where a sink hangs, others go on.
+func (m *committer) roundExactly() {
+	for _, l := range m.c.allLanes() {
+		select {
+		case l.turn <- struct{}{}:
+			m.c.spawn(func() {
+				defer func() { <-l.turn }()
+				_ = m.commitLane(m.c.writeCtx, l)
+			})
+		default:
 		}
-		return nil
 	}
+}
+
+// finish commits the transactions of lanes, and returns when that is done.
+func (m *committer) finish(ctx context.Context, lanes []*lane) error {
 	errs := make([]error, len(lanes))
 	var wg sync.WaitGroup
 	for i, l := range lanes {
-		wg.Go(func() { errs[i] = m.commitLane(ctx, l) })
+		wg.Go(func() {
+			select {
+			case l.turn <- struct{}{}:
+				defer func() { <-l.turn }()
+				errs[i] = m.commitLane(ctx, l)
+			case <-ctx.Done():
+				errs[i] = context.Cause(ctx)
+			}
+		})
 	}
 	wg.Wait()
 	return errors.Join(errs...)
 }
 
-// commitLane commits one lane's transaction.
+// commitLane commits one lane's transaction. After a failure that stops the flow it is
+// aborted: what was handled since the last commit is handled again.
 func (m *committer) commitLane(ctx context.Context, l *lane) error {
 	c := m.c
 	if !l.holdWrites(ctx) {
+		if c.stopped.Load() {
+			c.abort(l)
+		}
 		return context.Cause(ctx)
 	}
 	l.mu.Lock()
-	next, tx := l.t.committable(), l.tx
-	idle := tx == nil && next <= l.committed
+	next := l.t.committable()
+	idle := l.tx == nil && next <= l.committed
 	l.mu.Unlock()
 	if idle {
 		l.letGo(nil)
@@ -263,6 +299,10 @@ func (m *committer) commitLane(ctx context.Context, l *lane) error {
 	began := time.Now()
 	c.unconfirmed.CompareAndSwap(0, began.UnixNano())
 	tx, err := l.transaction(ctx)
+	if err == nil && !l.own(tx) { // given up meanwhile, and aborted
+		l.letGo(nil)
+		return nil
+	}
 	if err == nil {
 		err = guard(func() error { return tx.Commit(ctx, primitives.Commit{Partition: l.part, Epoch: l.epoch, Next: next}) })
 	}
@@ -270,39 +310,59 @@ func (m *committer) commitLane(ctx context.Context, l *lane) error {
 	c.commitTook.Store(int64(time.Since(began)))
 	if err != nil {
 		c.stats.commitErrors.Add(1)
-		l.letGo(func() { l.tx = nil }) // it has ended, one way or the other
 		c.void(l, fmt.Errorf("commit %s@%d: %w", l.part, next, err))
+		l.letGo(nil)
 		return err
 	}
 	c.unconfirmed.Store(0)
 	c.voids.Store(0)
 	l.letGo(func() {
-		l.tx = nil
 		l.confirm(next)
 		l.sent = max(l.sent, next)
+		m.note(l)
 	})
 	return nil
 }
 
+// own takes the transaction out of the lane: from now on the caller ends it and nobody
+// else. It reports whether the lane still had it.
+func (l *lane) own(tx primitives.Transaction) bool {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	if l.tx != tx || l.state == laneReleased {
+		return false
+	}
+	l.tx = nil
+	return true
+}
+
 // holdWrites keeps further writes of the lane from beginning and waits until none is
-// under way. It reports whether that was so before ctx ended; a lane that is released
-// has none.
+// under way, and until no dead letter is ahead of the outputs before it. It reports
+// whether that was so before ctx ended; it cannot be any more when the lane is given up
+// or the flow stops.
 func (l *lane) holdWrites(ctx context.Context) bool {
 	stop := context.AfterFunc(ctx, l.wake)
 	defer stop()
 	l.mu.Lock()
 	defer l.mu.Unlock()
 	l.hold = true
-	for l.state != laneReleased && (l.writing != nil || l.letters > 0) {
-		if ctx.Err() != nil {
-			l.hold = false
-			l.room.Broadcast()
-			l.schedule()
-			return false
+	for {
+		if l.closed.Load() || l.c.stopped.Load() {
+			break
 		}
+		if l.writing == nil && l.letters == 0 && !l.ahead() {
+			return true
+		}
+		if ctx.Err() != nil || l.c.abandoned.Load() {
+			break
+		}
+		l.schedule() // what may be written all the same
 		l.room.Wait()
 	}
-	return true
+	l.hold = false
+	l.room.Broadcast()
+	l.schedule()
+	return false
 }
 
 // letGo ends what holdWrites began.

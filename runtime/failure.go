@@ -132,6 +132,7 @@ func (c *consumer) giveUp(r ref, rec primitives.Record, attempt int, err error) 
 		if !c.bury(r.lane, rec, attempt, err) {
 			return false
 		}
+		r.lane.posted(r.seq)
 		c.stats.dead.Add(1)
 		log.Warn("sent to the dead letters", "error", err)
 	case c.spec.SkipFailed, undecodable && c.spec.SkipInvalid:

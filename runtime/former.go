@@ -131,7 +131,7 @@ func (f *former) hasTo() bool {
 		return true
 	}
 	for _, l := range f.now.lanes {
-		if l.halted.Load() {
+		if l.halted.Load() || l.leaving.Load() {
 			return true
 		}
 	}

@@ -58,8 +58,9 @@ type lane struct {
 	writing *batch
 	pending *batch
 
-	paused atomic.Bool // by hand: no further record is started
-	halted atomic.Bool // being revoked, or released: a turn under way starts no further record
+	paused  atomic.Bool // by hand: no further record is started
+	halted  atomic.Bool // being revoked, or released: a turn under way starts no further record
+	leaving atomic.Bool // being revoked, while what was committed as it was read is still handled
 
 	// closed is set when nothing more of the lane may be written: it was released,
 	// or a record of it has stopped the flow and what follows must not overtake it.
@@ -90,7 +91,7 @@ func newLane(c *consumer, p primitives.Partition, start int64) *lane {
 		sent:      start,
 		progress:  time.Now().UnixNano(),
 	}
-	l.gate = make(chan struct{}, 1)
+	l.gate, l.turn = make(chan struct{}, 1), make(chan struct{}, 1)
 	l.t.onRead = c.spec.Commit.Mode == OnRead
 	l.room.L = &l.mu
 	l.ctx, l.cancel = context.WithCancelCause(c.handlerCtx)
@@ -237,18 +238,21 @@ func (l *lane) runnable() bool {
 
 // flushable reports whether outputs wait that could be written now. mu is held.
 func (l *lane) flushable() bool {
-	return l.pending != nil && l.writing == nil && !l.hold && l.state != laneReleased
+	return l.pending != nil && l.writing == nil && (!l.hold || l.ahead()) && l.state != laneReleased
 }
 
 // startable is the number of records that a turn could take now. mu is held.
 func (l *lane) startable() int {
-	if l.state != laneRunning || l.blocked || l.due || l.c.stopped.Load() || l.c.halted() || l.paused.Load() || l.c.queue.paused.Load() {
+	if l.state != laneRunning && !l.leaving.Load() || l.blocked || l.due || l.c.stopped.Load() || l.c.halted() || l.waits() {
 		return 0
 	}
 	if l.c.spec.Commit.Mode == EachRecord && l.active > 0 && !l.forming {
 		return 0 // its output is on the way
 	}
 	if l.c.spec.Order == ByPartition && (l.turns > 0 && !l.forming || l.pending.size() > maxPending) {
+		return 0
+	}
+	if l.hold && l.ahead() { // a commit waits for what is handled already
 		return 0
 	}
 	return l.t.startable()
@@ -331,7 +335,14 @@ func (l *lane) settled() {
 // read has to be handled as well, as it will not come again. mu is held.
 func (l *lane) busy() bool {
 	return l.active > 0 ||
-		l.c.spec.Commit.Mode == OnRead && l.state == laneRunning && l.t.undone > 0 && !l.c.stopped.Load()
+		l.c.spec.Commit.Mode == OnRead && !l.halted.Load() && l.t.undone > 0 && !l.c.stopped.Load()
+}
+
+// waits reports whether no record is started because of a pause. At the end what was
+// committed as it was read is handled all the same.
+func (l *lane) waits() bool {
+	return (l.paused.Load() || l.c.queue.paused.Load()) &&
+		!(l.leaving.Load() || l.c.spec.Commit.Mode == OnRead && l.c.draining.Load())
 }
 
 // confirm notes what the source has confirmed. mu is held.
@@ -380,7 +391,7 @@ func (l *lane) resolve(done []ref) (wakeOthers bool) {
 	}
 	if l.t.head != head {
 		l.progress = now
-		l.due = l.c.spec.Commit.Mode == EachRecord
+		l.due = l.c.spec.Commit.Mode == EachRecord && l.commits()
 		if l.uncommitted == 0 && l.c.leaser == nil && l.t.committable() > l.committed {
 			l.uncommitted = now
 		}
@@ -448,6 +459,7 @@ func (l *lane) release(cause error) (leases []any) {
 	}
 	l.state = laneReleased
 	l.halted.Store(true)
+	l.leaving.Store(false)
 	l.closed.Store(true)
 	for seq := l.t.head; seq < l.t.tail; seq++ {
 		at := seq & l.t.mask

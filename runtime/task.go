@@ -95,7 +95,7 @@ func (t *task) turn(l *lane) {
 	c.overseer.turnBegins()
 	start := time.Now()
 	last := start
-	i, tail := 0, len(seqs)
+	i := 0
 	for i < len(seqs) && !t.stopping(l, i) {
 		t.base = i
 		n, err := t.handle(l, v, b, seqs[i:min(i+c.pace.chunk(), len(seqs))])
@@ -109,7 +109,7 @@ func (t *task) turn(l *lane) {
 			seq := seqs[i]
 			i++
 			c.stats.handler.observe(now.Sub(last), 1)
-			tail = t.open.end(b)
+			t.open.end(b)
 			c.submit(b)
 			goOn := t.failed(ref{l, seq}, v, err)
 			b = l.batch() // what was submitted may still wait: nothing may overtake it
@@ -123,7 +123,7 @@ func (t *task) turn(l *lane) {
 		}
 	}
 	c.pace.learn(i, last.Sub(start))
-	tail = t.open.end(b)
+	tail := t.open.end(b)
 	c.submit(b)
 	l.end(seqs[i:tail])
 }
@@ -154,7 +154,7 @@ const turnTime = time.Millisecond
 // between any two records, so it does without the lane's context: that one ends
 // only after the consumer drains or the lane is halted.
 func (t *task) stopping(l *lane, i int) bool {
-	return i >= int(t.open.limit.Load()) || t.retired.Load() || t.c.halted() || t.c.stopped.Load() || l.halted.Load() || l.paused.Load() || t.c.queue.paused.Load()
+	return i >= int(t.open.limit.Load()) || t.retired.Load() || t.c.halted() || t.c.stopped.Load() || l.halted.Load() || l.waits()
 }
 
 // batch returns what a turn should add its outputs to: what waits in the lane

@@ -49,6 +49,7 @@ type watcher struct {
 	told       time.Time                      // when the source last told them, or when watching began
 	assigned   time.Time                      // when a partition was last held, or when watching began
 	commitSeen bool                           // commits that do not get through were reported
+	longest    time.Duration                  // that records wait in the source for their next attempt
 	group      map[primitives.Partition]int64 // what the group had committed when it was last asked
 	groupAsked time.Time
 	quiet      map[stall]bool // of the processor as a whole: was reported
@@ -58,6 +59,11 @@ type watcher struct {
 func (c *consumer) watch() {
 	now := time.Now()
 	w := &watcher{c: c, began: now, told: now, assigned: now, quiet: map[stall]bool{}}
+	if d, ok := c.reader.(primitives.Delayer); ok {
+		for _, delay := range d.Delays() {
+			w.longest = max(w.longest, delay)
+		}
+	}
 	every := min(max(c.spec.StallAfter/4, 10*time.Millisecond), 5*time.Second)
 	ticker := time.NewTicker(every)
 	defer ticker.Stop()
@@ -106,7 +112,11 @@ func (w *watcher) lookAt(l *lane, now time.Time) bool {
 	c := w.c
 	l.mu.Lock()
 	cause, since := l.stalledBy(now, w.end(l))
-	if time.Duration(now.UnixNano()-since) < c.spec.StallAfter {
+	after := c.spec.StallAfter
+	if cause == stallFetch { // what is there may wait for its next attempt
+		after += w.longest
+	}
+	if time.Duration(now.UnixNano()-since) < after {
 		cause = notStalled
 	}
 	report := cause != notStalled && l.stall == notStalled &&
@@ -124,9 +134,16 @@ func (w *watcher) lookAt(l *lane, now time.Time) bool {
 		"offset", offset, "held", held, "committed", committed, "since", time.Duration(now.UnixNano()-since), "stacks", string(stacks))
 	if again, ok := c.reader.(primitives.Reclaimer); ok && cause == stallFetch && idle {
 		c.log.Warn("partition is begun anew, as nothing is read", "partition", l.part.String(), "offset", offset)
-		again.Reclaim(l.part, epoch)
+		c.reclaim(again, l.part, epoch)
 	}
 	return true
+}
+
+// reclaim begins a partition anew.
+func (c *consumer) reclaim(r primitives.Reclaimer, p primitives.Partition, epoch int64) {
+	if err := guard(func() error { r.Reclaim(p, epoch); return nil }); err != nil {
+		c.log.Error("partition cannot be begun anew", "partition", p.String(), "error", err)
+	}
 }
 
 // end is where the lane's log ends as far as the source has told, -1 when it has not.
@@ -204,6 +221,11 @@ func (w *watcher) stuckCommit(now time.Time) int {
 		w.commitSeen = false
 		return 0
 	}
+	if c.exactly() && c.reclaims.Load() == 0 && !c.commits() { // it went to others with its partition
+		c.unconfirmed.CompareAndSwap(since, 0)
+		w.commitSeen = false
+		return 0
+	}
 	if !w.commitSeen {
 		w.commitSeen = true
 		c.stats.stalls[stallCommit].Add(1)
@@ -216,6 +238,19 @@ func (w *watcher) stuckCommit(now time.Time) int {
 		}
 	}
 	return 1
+}
+
+// commits reports whether a lane has something to commit, or to do until it has.
+func (c *consumer) commits() bool {
+	for _, l := range c.allLanes() {
+		l.mu.Lock()
+		some := l.commits() || l.t.undone > 0
+		l.mu.Unlock()
+		if some {
+			return true
+		}
+	}
+	return false
 }
 
 // askBacklog updates the backlog, which stays unknown when the source cannot tell.
