@@ -66,6 +66,7 @@ func newConsumer[In, Out any](at, name string, src Source[In], sink Sink[Out],
 		}
 		if b, ok := find[batching](src); ok {
 			base.Batch.Size, base.Batch.Wait = b.batching()
+			p.settings.batches = true
 			base.Decode, _ = b.decodeOne() // an error is reported by decoderOf
 		}
 	}
@@ -73,6 +74,7 @@ func newConsumer[In, Out any](at, name string, src Source[In], sink Sink[Out],
 		base.Sink = sinkSpec(sink)
 		if s, ok := find[streaming](sink); ok {
 			base.Streams = s.streams()
+			p.settings.streams = base.Streams
 		}
 	}
 	p.consumer = func(s *spec) *runtime.Consumer {

@@ -20,6 +20,8 @@ type settings struct {
 	spec spec
 	from map[string]string // option -> where it was set, absent for defaults
 	at   string            // where the processor is registered
+
+	batches, streams bool // of the source's and the sink's adapters
 }
 
 // spec is what options set.
@@ -125,6 +127,8 @@ func (s *settings) validate() []error {
 		check(!p.retry.Park && !p.retry.Away, "RetryParked or RetryLater is given with commit_mode %s, which keeps the order of a partition: use Retry", mode)
 	}
 	check(mode != runtime.EachRecord || p.tasks == 1, "num_concurrent_tasks is %d with commit_mode each, which handles one record at a time: want 1, and more replicas for more partitions at a time", p.tasks)
+	check(mode != runtime.EachRecord && mode != runtime.ExactlyOnce || !s.batches, "the source is of Batches with commit_mode %s, which commits single records, each in its partition: handle single records, or use at_least_once", mode)
+	check(mode != runtime.ExactlyOnce || !s.streams, "the sink is of Stream with commit_mode %s: it is written in parts, outside of the transaction", mode)
 	check(p.deadLimit.Consecutive >= 0, "dead_letter_max_consecutive is %d, want 0 (no limit) or more", p.deadLimit.Consecutive)
 	check(p.deadLimit.Ratio >= 0, "dead_letter_max_ratio is %v, want 0 (no limit) or more", p.deadLimit.Ratio)
 	check(p.hasDeadLetter || p.deadLimit == runtime.DeadLimit{}, "DeadLetterLimit is given without DeadLetter")

@@ -124,13 +124,13 @@ func (c *consumer) open(ctx context.Context, env *primitives.Env) (err error) {
 			return fmt.Errorf("%s: consumer %q: open sink %s: %w", c.spec.At, c.spec.Name, c.spec.Sink.Name, err)
 		}
 	}
-	if err := c.transactions(); err != nil {
-		return err
-	}
 	if c.spec.DeadLetter.Open != nil {
 		if c.dead, err = c.spec.DeadLetter.Open(ctx, env); err != nil {
 			return fmt.Errorf("%s: consumer %q: open dead letters %s: %w", c.spec.At, c.spec.Name, c.spec.DeadLetter.Name, err)
 		}
+	}
+	if err := c.transactions(); err != nil {
+		return err
 	}
 	if c.reader, err = c.spec.Source.Open(ctx, env); err != nil {
 		return fmt.Errorf("%s: consumer %q: open source %s: %w", c.spec.At, c.spec.Name, c.spec.Source.Name, err)

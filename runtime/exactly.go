@@ -46,6 +46,9 @@ func (c *consumer) transactions() error {
 	if !ok {
 		return fmt.Errorf("%s: consumer %q: sink %s has no transactions, so that exactly once is not possible: use at least once, or a sink that has", c.spec.At, c.spec.Name, c.spec.Sink.Name)
 	}
+	if _, ok := c.dead.(primitives.Transactor); c.dead != nil && !ok {
+		return fmt.Errorf("%s: consumer %q: the sink of dead letters %s has no transactions, so that exactly once is not possible: use a sink of the same system as %s", c.spec.At, c.spec.Name, c.spec.DeadLetter.Name, c.spec.Sink.Name)
+	}
 	c.transactor = t
 	return nil
 }
@@ -137,10 +140,9 @@ func (c *consumer) writeIn(l *lane, batch []primitives.Record, done func(error))
 	tx.Write(c.sinkCtx, c.writer, batch, done)
 }
 
-// writeLetter writes a dead letter, in the lane's transaction where the dead letters'
-// sink takes part in it.
+// writeLetter writes a dead letter, in the lane's transaction if there is one.
 func (c *consumer) writeLetter(l *lane, letter []primitives.Record) error {
-	if _, ok := c.dead.(primitives.Transactor); !ok || !c.exactly() {
+	if !c.exactly() {
 		return c.writeAndWait(c.dead, letter)
 	}
 	tx, err := l.transaction(c.sinkCtx)

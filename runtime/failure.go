@@ -234,7 +234,11 @@ func (c *consumer) bury(l *lane, rec primitives.Record, attempt int, cause error
 		c.log.Error("dead letters cannot be written, trying again", "sink", c.spec.DeadLetter.Name,
 			"partition", l.part.String(), "offset", rec.Offset, "error", err)
 		c.stats.deadFailed.Add(1)
-		if c.exactly() {
+		switch {
+		case c.exactly() && primitives.IsPermanent(err):
+			c.stop(&RecordError{c.spec.Name, l.part, rec.Offset, attempt, errors.Join(fmt.Errorf("write to the dead letters %s: %w", c.spec.DeadLetter.Name, err), cause)})
+			return false
+		case c.exactly():
 			c.void(l, err)
 			return false
 		}

@@ -88,12 +88,18 @@ func (o *open) did(b *batch, done int) {
 	if o.l == nil { // a turn that publishes nothing
 		return
 	}
-	if cap(b.out.Records) != cap(o.recs) || cap(b.from) != cap(o.from) {
+	if moved(b.out.Records, o.recs) || cap(b.from) != cap(o.from) {
 		o.mu.Lock()
 		o.follow(b)
 		o.mu.Unlock()
 	}
 	o.publish(b, done)
+}
+
+// moved reports whether two slices are not of the same array. Middleware may put a copy in the
+// place of the outputs.
+func moved(a, b []primitives.Record) bool {
+	return cap(a) != cap(b) || cap(a) > 0 && &a[:1][0] != &b[:1][0]
 }
 
 func (o *open) publish(b *batch, done int) {

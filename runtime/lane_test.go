@@ -128,3 +128,25 @@ func TestBatchTimersDoNotPileUp(t *testing.T) {
 		c.timers.stop()
 	})
 }
+
+// A record that is committed already has nothing to wait for, where each record waits for
+// its commit.
+func TestEachRecordDeliveredTwice(t *testing.T) {
+	c := idleConsumer(t, ByPartition, &counting{})
+	c.spec.Commit.Mode = EachRecord
+	l := intake{c}.Assign(primitives.Partition{Topic: "in"}, 5).(*lane)
+	for _, o := range []int64{5, 4, 6} {
+		if _, err := l.Push(t.Context(), []primitives.Record{{Offset: o}}); err != nil {
+			t.Fatal(err)
+		}
+		seqs, _ := l.begin(nil, 1)
+		if len(seqs) == 0 {
+			t.Fatalf("record %d is not started", o)
+		}
+		l.resolveNow(ref{l, seqs[0]})
+		l.end(nil)
+		if err := c.committer.round(t.Context()); err != nil {
+			t.Fatal(err)
+		}
+	}
+}
