@@ -155,3 +155,32 @@ func TestExactlyOnceForeignLetters(t *testing.T) {
 		}
 	})
 }
+
+// A sink that never answers keeps a drain from committing its partition, and no other.
+func TestExactlyOnceDrainBesideHungSink(t *testing.T) {
+	inBubble(t, func(t *testing.T, r *rig) {
+		r.fill(0, 0, 1)
+		r.fill(1, 100, 110)
+		r.broker.Control(func(op memory.Op) error {
+			if op.Kind == memory.OpWrite && string(op.Records[0].Value) == "0" {
+				<-op.Context.Done() // and half of it was taken
+				return &primitives.BatchError{Failed: []primitives.RecordError{{Index: 1, Err: op.Context.Err()}}}
+			}
+			return nil
+		})
+		r.options = append(r.options, flow.DrainTimeout(10*time.Second))
+		f := r.start(flow.NewConsumer("p", r.in(2), flow.Each(r.out()), func(_ context.Context, v int) ([]int, error) {
+			return []int{v, v + 1000}, nil
+		}, flow.ExactlyOnce(), flow.ConcurrentTasks(2), flow.CommitEvery(time.Hour, 0)))
+		time.Sleep(time.Second)
+		began := time.Now()
+		if err := f.stop(); !errors.Is(err, flow.ErrDrainTimeout) {
+			t.Errorf("Run returned %v, want that work was abandoned", err)
+		}
+		if took := time.Since(began); took > 9500*time.Millisecond {
+			t.Errorf("the drain took %v", took)
+		}
+		equal(t, "committed", []int64{r.committed(0), r.committed(1)}, []int64{-1, 10})
+		equal(t, "seen", len(r.written()), 20)
+	})
+}

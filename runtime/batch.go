@@ -237,6 +237,9 @@ func (c *consumer) finished(b *batch) {
 	}
 	l := b.in[0].lane
 	l.mu.Lock()
+	if b.written > 0 && c.exactly() {
+		l.spoil(b)
+	}
 	if l.writing == b {
 		l.writing = nil
 		if l.hold {

@@ -227,6 +227,7 @@ func (m *committer) round(ctx context.Context) error {
 	lanes, commits := m.gather()
 	if len(commits) == 0 { // what did not get through before has gone with its partitions
 		c.unconfirmed.Store(0)
+		m.failed.Store(nil)
 		return nil
 	}
 	c.unconfirmed.CompareAndSwap(0, time.Now().UnixNano())
@@ -262,6 +263,7 @@ func (m *committer) round(ctx context.Context) error {
 		lanes, commits = held(lanes, commits)
 	}
 	c.unconfirmed.Store(0) // given up meanwhile, all of them
+	m.failed.Store(nil)
 	return nil
 }
 

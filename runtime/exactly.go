@@ -32,6 +32,7 @@ type transacted struct {
 	hold     bool                   // a commit is under way or wants to be: no write begins
 	letters  int                    // records whose dead letters are being written
 	lettered uint64                 // number after that of the last record whose dead letter is written
+	spoiled  bool                   // the transaction may have outputs of records that are not resolved
 }
 
 // exactly reports whether outputs and progress are committed together.
@@ -326,6 +327,14 @@ func (m *committer) commitLane(ctx context.Context, l *lane) error {
 	return nil
 }
 
+// spoil notes that a write has failed, and was given up before all its inputs were resolved:
+// some of its outputs may be in the transaction. mu is held.
+func (l *lane) spoil(b *batch) {
+	for _, r := range b.in {
+		l.spoiled = l.spoiled || r.seq >= l.t.head && l.t.slots[r.seq&l.t.mask].state != slotDone
+	}
+}
+
 // own takes the transaction out of the lane: from now on the caller ends it and nobody
 // else. It reports whether the lane still had it.
 func (l *lane) own(tx primitives.Transaction) bool {
@@ -349,7 +358,7 @@ func (l *lane) holdWrites(ctx context.Context) bool {
 	defer l.mu.Unlock()
 	l.hold = true
 	for {
-		if l.closed.Load() || l.c.stopped.Load() {
+		if l.closed.Load() || l.spoiled || l.c.stopped.Load() {
 			break
 		}
 		if l.writing == nil && l.letters == 0 && !l.ahead() {
