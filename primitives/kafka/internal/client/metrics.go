@@ -1,13 +1,44 @@
 package client
 
-import "github.com/rcrowley/go-metrics"
+import (
+	"sync/atomic"
+
+	"github.com/rcrowley/go-metrics"
+)
 
 // noMetrics keeps sarama from counting what nobody reads. Its count of fetches per
 // topic goes to the global registry of the metrics library all the same, which
 // has one goroutine per process that never ends.
 type noMetrics struct{}
 
-var _ metrics.Registry = noMetrics{}
+var (
+	_ metrics.Registry  = noMetrics{}
+	_ metrics.Registry  = (*answerSize)(nil)
+	_ metrics.Histogram = (*lastSize)(nil)
+)
+
+// answerSize is a registry in which the size of what the last fetch has brought for a
+// partition is found: record batches that compaction has emptied are not in what sarama
+// returns, but they are counted there.
+type answerSize struct {
+	noMetrics
+	lastSize
+}
+
+func (a *answerSize) GetOrRegister(name string, metric any) any {
+	if name == "consumer-fetch-response-size" {
+		return &a.lastSize
+	}
+	return a.noMetrics.GetOrRegister(name, metric)
+}
+
+// lastSize is a histogram that keeps the last value.
+type lastSize struct {
+	metrics.NilHistogram
+	n atomic.Int64
+}
+
+func (s *lastSize) Update(n int64) { s.n.Store(n) }
 
 func (noMetrics) Each(func(string, any))            {}
 func (noMetrics) Get(string) any                    { return nil }

@@ -23,11 +23,16 @@ type source struct {
 	mu      sync.Mutex
 	streams map[*stream]bool
 
-	asked []*stream // of run: who the request under way is for
+	asked []*stream   // of run: who the request under way is for
+	size  *answerSize // of the answer
+	vain  bool        // the answer had nothing where there is something
 }
 
 func newSource(f *fetcher, addr string) *source {
-	return &source{f: f, addr: addr, link: newLink(f.client.config, addr), wake: make(chan struct{}, 1), streams: map[*stream]bool{}}
+	size := &answerSize{}
+	config := *f.client.config
+	config.MetricRegistry = size
+	return &source{f: f, addr: addr, link: newLink(&config, addr), wake: make(chan struct{}, 1), streams: map[*stream]bool{}, size: size}
 }
 
 func (src *source) poke() {
@@ -100,9 +105,20 @@ func (src *source) run() {
 			continue
 		}
 		last = time.Now()
+		src.vain = false
 		src.deliver(response)
+		if src.vain {
+			select {
+			case <-time.After(vainPause):
+			case <-src.f.ctx.Done():
+				return
+			}
+		}
 	}
 }
+
+// vainPause is the time before a broker is asked again for what it should have sent.
+const vainPause = 20 * time.Millisecond
 
 // idleTime is the least time after which a broker may have closed an idle connection.
 const idleTime = time.Minute
@@ -125,7 +141,7 @@ func (src *source) request() (*sarama.FetchRequest, bool) {
 		// Alone it gets something, if there is anything.
 		src.asked = append(src.asked, s)
 		request.AddBlock(s.p.Topic, s.p.ID, s.next, s.size, s.epoch)
-		request.MaxWaitTime = int32(shortWait.Milliseconds())
+		request.MaxWaitTime = int32(wait.Milliseconds())
 		return request, true
 	}
 	for s := range src.streams {
@@ -185,7 +201,11 @@ func (src *source) deliver(response *sarama.FetchResponse) {
 	var reason error
 	for _, s := range src.asked {
 		block := response.Blocks[s.p.Topic][s.p.ID]
-		if block == nil || !src.has(s) {
+		if !src.has(s) {
+			continue
+		}
+		if block == nil {
+			src.vain = true
 			continue
 		}
 		switch err := block.Err; {
@@ -241,13 +261,17 @@ func (src *source) accept(s *stream, block *sarama.FetchResponseBlock) {
 	case s.next >= limit:
 		s.barren = 0
 		return
-	case len(src.asked) > 1 || s.barren <= maxBarren:
+	case len(src.asked) > 1:
 		s.barren++
 		return
+	case src.size.n.Load() == 0:
+		// Brokers answer so that read from a slower store and have no record yet. The
+		// others get their turn before it is tried again.
+		s.barren, src.vain = 0, true
+		return
 	default:
-		// Alone in its request and below the end, the partition should have got
-		// something: what is there is a batch that compaction has emptied. sarama
-		// does not say how far it reaches.
+		// What is there is a batch that compaction has emptied. sarama does not say
+		// how far it reaches.
 		c.next++
 	}
 	if !src.f.with.ReadUncommitted && len(block.AbortedTransactions) > 0 {
