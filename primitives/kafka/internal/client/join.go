@@ -176,16 +176,10 @@ func (m *member) plan(ctx context.Context, joined *sarama.JoinGroupResponse, s s
 		}
 	}
 	names := slices.Sorted(maps.Keys(topics))
-	if err := m.client.refresh(ctx, names...); err != nil {
+	if topics, err = m.partitionsOf(ctx, names); err != nil {
 		return err
 	}
-	m.counts = map[string]int{}
-	for _, name := range names {
-		if topics[name], err = m.client.meta.Partitions(name); err != nil {
-			return fmt.Errorf("partitions of %s: %w", name, err)
-		}
-		m.counts[name] = len(topics[name])
-	}
+	m.counts = countsOf(topics)
 	plan, err := s.Plan(members, topics)
 	if err != nil {
 		return err
@@ -202,16 +196,36 @@ func (m *member) plan(ctx context.Context, joined *sarama.JoinGroupResponse, s s
 	return nil
 }
 
-func (m *member) partitionCounts(topics []string) (map[string]int, error) {
-	counts := make(map[string]int, len(topics))
+// partitionsOf looks up the partitions of topics anew. A topic that does not exist has
+// none, and a partition without a leader is one: neither keeps the members from sharing
+// out the others.
+func (m *member) partitionsOf(ctx context.Context, topics []string) (map[string][]int32, error) {
+	if err := m.client.refresh(ctx, topics...); err != nil && !answered(err) {
+		return nil, err
+	}
+	out := make(map[string][]int32, len(topics))
 	for _, topic := range topics {
-		ids, err := m.client.meta.Partitions(topic)
-		if err != nil {
+		ps, err := m.client.Partitions(ctx, topic)
+		switch {
+		case errors.Is(err, driver.ErrUnknownTopic):
+			m.with.Logger.Warn("a topic that a member of the group reads does not exist", "group", m.with.Group, "topic", topic)
+		case err != nil:
 			return nil, err
 		}
+		out[topic] = nil
+		for _, p := range ps {
+			out[topic] = append(out[topic], p.ID)
+		}
+	}
+	return out, nil
+}
+
+func countsOf(topics map[string][]int32) map[string]int {
+	counts := make(map[string]int, len(topics))
+	for topic, ids := range topics {
 		counts[topic] = len(ids)
 	}
-	return counts, nil
+	return counts
 }
 
 // quickJoins is how often a join is followed by the next one at once.

@@ -167,12 +167,12 @@ func (m *member) await(ctx context.Context, beat *heartbeat) {
 func (m *member) grown(ctx context.Context) bool {
 	ctx, cancel := context.WithTimeout(ctx, m.client.cluster.RequestTimeout)
 	defer cancel()
-	if err := m.client.refresh(ctx, m.with.Topics...); err != nil {
+	topics, err := m.partitionsOf(ctx, slices.Sorted(maps.Keys(m.counts)))
+	if err != nil {
 		m.with.Logger.Warn("metadata not refreshed", "group", m.with.Group, "error", err)
 		return false
 	}
-	counts, err := m.partitionCounts(slices.Sorted(maps.Keys(m.counts)))
-	return err == nil && !maps.Equal(counts, m.counts)
+	return !maps.Equal(countsOf(topics), m.counts)
 }
 
 // reconcile gives back what the assignment lacks and takes what is new. It reports
