@@ -113,12 +113,21 @@ func (a *assignment) goBack(ctx context.Context, next int64) error {
 	if err := a.r.intake.Revoke(ctx, old); err != nil {
 		a.r.log.Warn("last commit before going back failed", "topic", a.p.Topic, "partition", a.p.ID, "error", err)
 	}
+	a.r.begins.Lock()
+	defer a.r.begins.Unlock()
 	a.r.mu.Lock()
-	defer a.r.mu.Unlock()
-	if a.leaving || a.lane != old || ctx.Err() != nil {
+	over := a.leaving || a.lane != old || ctx.Err() != nil
+	if !over {
+		a.lane = nil
+	}
+	a.r.mu.Unlock()
+	if over {
 		return primitives.ErrReleased
 	}
-	a.lane = a.r.intake.Assign(a.p, next)
+	lane := a.r.intake.Assign(a.p, next)
+	a.r.mu.Lock()
+	defer a.r.mu.Unlock()
+	a.lane = lane
 	a.next, a.committed = next, next
 	return nil
 }
@@ -126,68 +135,83 @@ func (a *assignment) goBack(ctx context.Context, next int64) error {
 // startError is one that trying again does not mend.
 type startError struct{ error }
 
-// startsOf returns where partitions are to be read from.
-func (r *reader) startsOf(ctx context.Context, ps []primitives.Partition) ([]int64, error) {
-	starts, err := r.consumer.Committed(ctx, r.with.Group, ps)
+// committed returns what the group has committed, -1 where it has nothing. What is in a
+// transaction that stays open does not count: it may be one that a process has left
+// behind, and who needs to know how it ends claims the partition.
+func (r *reader) committed(ctx context.Context, ps []primitives.Partition) ([]int64, error) {
+	starts, err := r.consumer.Committed(ctx, r.with.Group, ps, true)
+	if errors.Is(err, driver.ErrUnstable) {
+		starts, err = r.consumer.Committed(ctx, r.with.Group, ps, false)
+	}
 	if err != nil {
 		return nil, err
 	}
-	var fresh []primitives.Partition
-	var at []int
-	for i, offset := range starts {
-		if offset < 0 {
-			fresh, at = append(fresh, ps[i]), append(at, i)
-		}
-	}
-	if len(fresh) == 0 {
-		return starts, nil
-	}
-	if err := r.startsOfDelayed(ctx, fresh, at, starts); err != nil {
-		return nil, err
-	}
-	fresh, at = slices.DeleteFunc(fresh, r.isDelay), slices.DeleteFunc(at, func(i int) bool { return r.isDelay(ps[i]) })
-	if len(fresh) == 0 {
-		return starts, nil
-	}
-	if r.cfg.start == Stop {
-		return nil, &startError{fmt.Errorf("%s: group %s has committed no offset: set Start to Earliest, Latest or At, or commit one", fresh[0], r.with.Group)}
-	}
-	found, err := r.consumer.Offsets(ctx, fresh, r.cfg.start.position())
-	if err != nil {
-		return nil, err
-	}
-	offsets := make([]driver.Offset, len(fresh))
-	for i, offset := range found {
-		starts[at[i]] = offset
-		offsets[i] = driver.Offset{Partition: fresh[i], Next: offset}
-	}
-	if r.cfg.start != Earliest {
-		// A crash before the first commit would lose what was written meanwhile.
-		if err := errors.Join(r.consumer.Commit(ctx, offsets)...); err != nil {
-			r.log.Warn("first position not committed", "group", r.with.Group, "error", err)
+	for i, p := range ps {
+		if starts[i] < 0 && r.cfg.start == Stop && !r.isDelay(p) {
+			return nil, &startError{fmt.Errorf("%s: group %s has committed no offset: set Start to Earliest, Latest or At, or commit one", p, r.with.Group)}
 		}
 	}
 	return starts, nil
 }
 
-// startsOfDelayed fills in where delay topics are read from when nothing is committed: all
-// that is in them counts, whatever Start says.
-func (r *reader) startsOfDelayed(ctx context.Context, fresh []primitives.Partition, at []int, starts []int64) error {
-	var delayed []primitives.Partition
-	var indices []int
-	for j, p := range fresh {
-		if r.isDelay(p) {
-			delayed, indices = append(delayed, p), append(indices, at[j])
+// firstPositions returns where partitions without a committed offset are read from, -1
+// where that could not be found out, with the reason. All that is in a delay topic
+// counts, whatever Start says. who was the member before it was looked whether they are
+// held.
+func (r *reader) firstPositions(ctx context.Context, who driver.Member, as []*assignment) ([]int64, error) {
+	starts := make([]int64, len(as))
+	var errs []error
+	for _, delay := range []bool{false, true} {
+		position := driver.Earliest
+		if !delay {
+			position = r.cfg.start.position()
+		}
+		var some []primitives.Partition
+		var at []int // index of each in as
+		for i, a := range as {
+			if a.delay == delay {
+				some, at = append(some, a.p), append(at, i)
+			}
+		}
+		if len(some) == 0 {
+			continue
+		}
+		found, err := r.consumer.Offsets(ctx, some, position)
+		errs = append(errs, err)
+		for j, i := range at {
+			starts[i] = -1
+			if found != nil {
+				starts[i] = found[j]
+			}
 		}
 	}
-	found, err := r.consumer.Offsets(ctx, delayed, driver.Earliest)
-	if err != nil {
-		return err
+	if r.cfg.start != Earliest {
+		r.commitFirst(ctx, who, as, starts)
 	}
-	for j, offset := range found {
-		starts[indices[j]] = offset
+	return starts, errors.Join(errs...)
+}
+
+// commitFirst commits where partitions begin: a crash before their first commit would
+// lose what was written meanwhile.
+func (r *reader) commitFirst(ctx context.Context, who driver.Member, as []*assignment, starts []int64) {
+	for attempt := 1; ; attempt++ {
+		var offsets []driver.Offset
+		for i, a := range as {
+			if !a.delay && starts[i] >= 0 && r.waits(a) {
+				offsets = append(offsets, driver.Offset{Partition: a.p, Next: starts[i]})
+			}
+		}
+		err := errors.Join(r.consumer.Commit(ctx, who, offsets)...)
+		if err == nil {
+			return
+		}
+		now := r.consumer.Member()
+		if attempt == commitGenerations || now == who || !errors.Is(err, primitives.ErrNotAssigned) {
+			r.log.Warn("first position not committed", "group", r.with.Group, "error", err)
+			return
+		}
+		who = now
 	}
-	return nil
 }
 
 // isDelay reports whether a partition is one of a delay topic.

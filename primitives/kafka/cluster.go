@@ -13,6 +13,7 @@ import (
 	"strconv"
 	"strings"
 	"time"
+	"unicode"
 
 	"github.com/flowkit-go/flow/primitives/kafka/driver"
 	"github.com/flowkit-go/flow/primitives/kafka/internal/client"
@@ -156,7 +157,7 @@ func (c Cluster) resolve() (driver.Cluster, error) {
 	}
 	brokers := c.Brokers
 	if len(brokers) == 0 {
-		brokers = strings.FieldsFunc(os.Getenv(brokersVar), func(r rune) bool { return r == ',' || r == ' ' })
+		brokers = strings.FieldsFunc(os.Getenv(brokersVar), func(r rune) bool { return r == ',' || unicode.IsSpace(r) })
 	}
 	if len(brokers) == 0 {
 		return out, fmt.Errorf("kafka: no brokers: set %s or Cluster.Brokers, as \"localhost:9092\"", brokersVar)

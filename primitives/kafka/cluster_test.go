@@ -23,7 +23,7 @@ import (
 )
 
 func TestClusterFromEnvironment(t *testing.T) {
-	t.Setenv(brokersVar, "a:1, b ,[::1]:3")
+	t.Setenv(brokersVar, " a:1, b ,\t[::1]:3\n")
 	t.Setenv(clientIDVar, "billing")
 	t.Setenv(mechanismVar, "scram-sha-512")
 	t.Setenv(usernameVar, "u")

@@ -54,12 +54,18 @@ func at(c *kfake.Cluster) Cluster { return Cluster{Brokers: c.ListenAddrs()} }
 // admin is a client of another library, to look at what really is.
 func admin(t testing.TB, brokers []string) *kadm.Client {
 	t.Helper()
+	return kadm.NewClient(plain(t, brokers))
+}
+
+// plain is a client of another library for requests of any kind.
+func plain(t testing.TB, brokers []string) *kgo.Client {
+	t.Helper()
 	c, err := kgo.NewClient(kgo.SeedBrokers(brokers...))
 	if err != nil {
 		t.Fatal(err)
 	}
 	t.Cleanup(c.Close)
-	return kadm.NewClient(c)
+	return c
 }
 
 // place is a process of its own, in a test.

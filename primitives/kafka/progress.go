@@ -63,17 +63,22 @@ func (p *progress) Committed(ctx context.Context) ([]primitives.Commit, error) {
 	if err != nil {
 		return nil, fmt.Errorf("kafka: %w", err)
 	}
-	offsets, err := p.groups.Committed(ctx, p.group, ps)
+	offsets, err := p.groups.Committed(ctx, p.group, ps, false)
 	if err != nil {
 		return nil, fmt.Errorf("kafka: %w", err)
 	}
+	return commitsAt(ps, offsets), nil
+}
+
+// commitsAt are the positions of the partitions that have one.
+func commitsAt(ps []primitives.Partition, offsets []int64) []primitives.Commit {
 	var out []primitives.Commit
 	for i, next := range offsets {
 		if next >= 0 {
 			out = append(out, primitives.Commit{Partition: ps[i], Next: next})
 		}
 	}
-	return out, nil
+	return out
 }
 
 // Members describes who is in the group, which may read other topics too. A static

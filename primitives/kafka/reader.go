@@ -25,6 +25,11 @@ type reader struct {
 	tasks    sync.WaitGroup    // partitions that are begun anew
 	tiers    []*tier           // for records that come again later, by delay
 
+	// begins is held while a lane begins and is put in place, and taken before mu. It
+	// keeps lanes from beginning for what is being given up. Assign is not called with
+	// mu held: the runtime may pause the partition from within it.
+	begins sync.Mutex
+
 	mu       sync.Mutex
 	running  context.Context // of Run
 	held     map[primitives.Partition]*assignment
@@ -33,11 +38,12 @@ type reader struct {
 }
 
 var (
-	_ primitives.Reader      = (*reader)(nil)
-	_ primitives.Backlogger  = (*reader)(nil)
-	_ primitives.Pauser      = (*reader)(nil)
-	_ primitives.Partitioned = (*reader)(nil)
-	_ driver.Group           = (*reader)(nil)
+	_ primitives.Reader        = (*reader)(nil)
+	_ primitives.Backlogger    = (*reader)(nil)
+	_ primitives.GroupProgress = (*reader)(nil)
+	_ primitives.Pauser        = (*reader)(nil)
+	_ primitives.Partitioned   = (*reader)(nil)
+	_ driver.Group             = (*reader)(nil)
 )
 
 func openReader(ctx context.Context, cfg *consuming, env *primitives.Env) (primitives.Reader, error) {
@@ -113,26 +119,40 @@ func (r *reader) Retry(ctx context.Context, err error) error {
 	return r.intake.Retry(ctx, fmt.Errorf("kafka: %w", err))
 }
 
-// Assigned starts a lane for each partition.
+// Assigned starts a lane for each partition. Those without a committed offset may take a
+// while, as when one has no leader: the group does not wait for them.
 func (r *reader) Assigned(ctx context.Context, added []primitives.Partition) error {
-	starts, err := r.startsOf(ctx, added)
+	who := r.consumer.Member()
+	starts, err := r.committed(ctx, added)
 	for err != nil {
 		var fatal *startError
 		if errors.As(err, &fatal) || ctx.Err() != nil {
 			return err
 		}
-		if err := r.Retry(ctx, err); err != nil {
+		if err := r.Retry(ctx, err); errors.Is(err, primitives.ErrDraining) {
+			return nil // nothing new is read, but the member stays for what is still to be committed
+		} else if err != nil {
 			return err
 		}
-		starts, err = r.startsOf(ctx, added)
+		starts, err = r.committed(ctx, added)
 	}
+	var fresh []*assignment
 	for i, p := range added {
-		a := &assignment{r: r, p: p, delay: r.isDelay(p)}
+		a := &assignment{r: r, p: p, delay: r.isDelay(p), committed: -1}
 		r.mu.Lock()
 		r.held[p] = a
 		r.assigned = true
 		r.mu.Unlock()
+		if starts[i] < 0 {
+			fresh = append(fresh, a)
+			continue
+		}
 		r.begin(a, starts[i])
+	}
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	if running := r.running; len(fresh) > 0 && running.Err() == nil {
+		r.tasks.Go(func() { r.beginFirst(running, who, fresh) })
 	}
 	return nil
 }
@@ -159,6 +179,8 @@ func (r *reader) Lost(gone []primitives.Partition, cause error) {
 // leaving notes that partitions are being given up, so that they get no other lane,
 // and returns their lanes.
 func (r *reader) leaving(ps []primitives.Partition) []primitives.Lane {
+	r.begins.Lock()
+	defer r.begins.Unlock()
 	r.mu.Lock()
 	defer r.mu.Unlock()
 	var out []primitives.Lane
@@ -189,10 +211,40 @@ func (r *reader) Commit(ctx context.Context, commits []primitives.Commit) error 
 		return primitives.ErrClosed
 	}
 	errs := make([]error, len(commits))
-	offsets := make([]driver.Offset, 0, len(commits))
-	at := make([]int, 0, len(commits)) // index of each offset's commit
+	todo := make([]int, len(commits)) // indices of commits
+	for i := range todo {
+		todo[i] = i
+	}
+	for attempt := 1; len(todo) > 0; attempt++ {
+		who := r.consumer.Member()
+		todo = r.commitAs(ctx, who, commits, todo, errs)
+		// A rebalance in which partitions stay may have ended while the request was on
+		// its way: then it is only the generation that is old.
+		if attempt == commitGenerations || r.consumer.Member() == who {
+			break
+		}
+	}
+	for _, err := range errs {
+		if err != nil {
+			return &primitives.CommitError{Errs: errs}
+		}
+	}
+	return nil
+}
+
+// commitGenerations is how many generations of the group a commit is tried in.
+const commitGenerations = 3
+
+// commitAs commits those of the commits in todo whose lanes are held now, as the member
+// that the reader was before it looked: one that has been thrown out meanwhile, and is a
+// new member by now, must not be taken for the old one. It sets errs and returns
+// the indices of those that the group has refused because of the member.
+func (r *reader) commitAs(ctx context.Context, who driver.Member, commits []primitives.Commit, todo []int, errs []error) (refused []int) {
+	offsets := make([]driver.Offset, 0, len(todo))
+	at := make([]int, 0, len(todo)) // index of each offset's commit
 	r.mu.Lock()
-	for i, c := range commits {
+	for _, i := range todo {
+		c := commits[i]
 		if !r.held[c.Partition].may(c) {
 			errs[i] = fmt.Errorf("kafka: commit %s@%d: %w", c.Partition, c.Next, primitives.ErrNotAssigned)
 			continue
@@ -200,23 +252,25 @@ func (r *reader) Commit(ctx context.Context, commits []primitives.Commit) error 
 		offsets, at = append(offsets, driver.Offset{Partition: c.Partition, Next: c.Next}), append(at, i)
 	}
 	r.mu.Unlock()
-	failed := len(offsets) < len(commits)
-	results := r.consumer.Commit(ctx, offsets)
+	results := r.consumer.Commit(ctx, who, offsets)
 	r.mu.Lock()
 	defer r.mu.Unlock()
 	for j, err := range results {
-		c := commits[at[j]]
+		i := at[j]
+		c := commits[i]
 		if err != nil {
-			failed = true
-			errs[at[j]] = fmt.Errorf("kafka: commit %s@%d for group %s: %w", c.Partition, c.Next, r.with.Group, err)
-		} else if a := r.held[c.Partition]; a != nil {
+			errs[i] = fmt.Errorf("kafka: commit %s@%d for group %s: %w", c.Partition, c.Next, r.with.Group, err)
+			if errors.Is(err, primitives.ErrNotAssigned) {
+				refused = append(refused, i)
+			}
+			continue
+		}
+		errs[i] = nil
+		if a := r.held[c.Partition]; a.may(c) {
 			a.committed = max(a.committed, c.Next)
 		}
 	}
-	if failed {
-		return &primitives.CommitError{Errs: errs}
-	}
-	return nil
+	return refused
 }
 
 // holds reports whether a commit is one of a lane that the reader has now.
@@ -246,7 +300,11 @@ func (r *reader) Backlog(ctx context.Context) ([]primitives.Backlog, error) {
 	}
 	var ps []primitives.Partition
 	var out []primitives.Backlog
+	unknown := 0
 	for p, a := range r.held {
+		if a.committed < 0 {
+			unknown++
+		}
 		ps = append(ps, p)
 		out = append(out, primitives.Backlog{Partition: p, Records: a.committed})
 	}
@@ -254,6 +312,9 @@ func (r *reader) Backlog(ctx context.Context) ([]primitives.Backlog, error) {
 	r.mu.Unlock()
 	if !assigned {
 		return nil, fmt.Errorf("kafka: backlog of %s: the group has not assigned partitions yet", strings.Join(r.cfg.topics, ", "))
+	}
+	if unknown > 0 {
+		return nil, fmt.Errorf("kafka: backlog of %s: it is not known yet where %d partitions begin", strings.Join(r.cfg.topics, ", "), unknown)
 	}
 	end := driver.Stable
 	if r.with.ReadUncommitted {
@@ -267,6 +328,20 @@ func (r *reader) Backlog(ctx context.Context) ([]primitives.Backlog, error) {
 		out[i].Records = max(ends[i]-out[i].Records, 0)
 	}
 	return out, nil
+}
+
+// GroupCommitted returns what the group has committed for the topics, and for those of
+// delays, whoever holds the partitions. What is in an open transaction is not in it.
+func (r *reader) GroupCommitted(ctx context.Context) ([]primitives.Commit, error) {
+	ps, err := r.Partitions(ctx)
+	if err != nil {
+		return nil, err
+	}
+	offsets, err := r.consumer.Committed(ctx, r.with.Group, ps, false)
+	if err != nil {
+		return nil, fmt.Errorf("kafka: %w", err)
+	}
+	return commitsAt(ps, offsets), nil
 }
 
 // Partitions returns all partitions of the topics, also those for delays.

@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"slices"
 
 	"github.com/flowkit-go/flow/primitives"
 	"github.com/flowkit-go/flow/primitives/kafka/driver"
@@ -44,6 +45,7 @@ func (r *reader) Seek(ctx context.Context, p primitives.Partition, next int64) e
 	if next < 0 {
 		return fmt.Errorf("kafka: seek %s: offset %d: give one from 0 on", p, next)
 	}
+	who := r.consumer.Member() // before it is looked whether the partition is held
 	r.mu.Lock()
 	a := r.held[p]
 	if r.closed || !r.mayReplace(a) {
@@ -60,7 +62,7 @@ func (r *reader) Seek(ctx context.Context, p primitives.Partition, next int64) e
 	r.tasks.Go(func() {
 		r.intake.Lose(lane)
 		r.consumer.Stop(p)
-		err := errors.Join(r.consumer.Commit(ctx, []driver.Offset{{Partition: p, Next: next}})...)
+		err := errors.Join(r.consumer.Commit(ctx, who, []driver.Offset{{Partition: p, Next: next}})...)
 		done <- err
 		if err != nil {
 			r.beginAnew(running, a)
@@ -77,8 +79,9 @@ func (r *reader) Seek(ctx context.Context, p primitives.Partition, next int64) e
 
 // beginAnew assigns a partition that is held and has no lane.
 func (r *reader) beginAnew(ctx context.Context, a *assignment) {
+	who := r.consumer.Member()
 	one := []primitives.Partition{a.p}
-	starts, err := r.startsOf(ctx, one)
+	starts, err := r.committed(ctx, one)
 	for err != nil {
 		var fatal *startError
 		if errors.As(err, &fatal) {
@@ -88,19 +91,66 @@ func (r *reader) beginAnew(ctx context.Context, a *assignment) {
 		if err := r.Retry(ctx, err); err != nil {
 			return
 		}
-		starts, err = r.startsOf(ctx, one)
+		who = r.consumer.Member()
+		starts, err = r.committed(ctx, one)
+	}
+	if starts[0] < 0 {
+		r.beginFirst(ctx, who, []*assignment{a})
+		return
 	}
 	r.begin(a, starts[0])
 }
 
-// begin starts a lane and the reading for it, unless the partition is being given up.
-func (r *reader) begin(a *assignment, start int64) {
+// beginFirst assigns partitions for which nothing is committed, as soon as it is known
+// where they begin.
+func (r *reader) beginFirst(ctx context.Context, who driver.Member, as []*assignment) {
+	for {
+		as = slices.DeleteFunc(as, func(a *assignment) bool { return !r.waits(a) })
+		if len(as) == 0 {
+			return
+		}
+		starts, err := r.firstPositions(ctx, who, as)
+		var left []*assignment
+		for i, a := range as {
+			if starts[i] < 0 {
+				left = append(left, a)
+				continue
+			}
+			r.begin(a, starts[i])
+		}
+		if as = left; err == nil {
+			continue
+		}
+		if err := r.Retry(ctx, err); err != nil {
+			return
+		}
+		who = r.consumer.Member()
+	}
+}
+
+// waits reports whether a partition is held and has no lane.
+func (r *reader) waits(a *assignment) bool {
 	r.mu.Lock()
 	defer r.mu.Unlock()
-	if a.leaving || r.held[a.p] != a || r.running.Err() != nil {
+	return r.held[a.p] == a && !a.leaving && a.lane == nil
+}
+
+// begin starts a lane and the reading for it, unless the partition is being given up.
+func (r *reader) begin(a *assignment, start int64) {
+	r.begins.Lock()
+	defer r.begins.Unlock()
+	r.mu.Lock()
+	over := a.leaving || r.held[a.p] != a || r.running.Err() != nil
+	if !over {
+		a.next, a.committed = start, start
+	}
+	r.mu.Unlock()
+	if over {
 		return
 	}
-	a.next, a.committed = start, start
-	a.lane = r.intake.Assign(a.p, start)
+	lane := r.intake.Assign(a.p, start)
+	r.mu.Lock()
+	defer r.mu.Unlock() // also while reading begins, so that it heeds each Pause
+	a.lane = lane
 	r.consumer.Read(a.p, start, a.paused, a)
 }

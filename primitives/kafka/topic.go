@@ -141,16 +141,25 @@ func (t Topic[T]) Encoder() (primitives.Encoder[T], error) {
 // OpenSource connects, looks for the topic and returns the reader of one member
 // of the group. It joins when it runs.
 func (t Topic[T]) OpenSource(ctx context.Context, env *primitives.Env) (primitives.Reader, error) {
+	if err := primitives.StartCodec(ctx, t.Codec); err != nil {
+		return nil, fmt.Errorf("kafka: open topic %s: %w", t.Name, err)
+	}
 	return openReader(ctx, t.consuming(), env)
 }
 
 // OpenSource does what Topic.OpenSource does.
 func (t Topics[T]) OpenSource(ctx context.Context, env *primitives.Env) (primitives.Reader, error) {
+	if err := primitives.StartCodec(ctx, t.Codec); err != nil {
+		return nil, fmt.Errorf("kafka: open topics %s: %w", strings.Join(t.Names, ", "), err)
+	}
 	return openReader(ctx, t.consuming(), env)
 }
 
 // OpenSink connects, looks for the topic and returns its writer.
 func (t Topic[T]) OpenSink(ctx context.Context, env *primitives.Env) (primitives.Writer, error) {
+	if err := primitives.StartCodec(ctx, t.Codec); err != nil {
+		return nil, fmt.Errorf("kafka: open topic %s: %w", t.Name, err)
+	}
 	return openWriter(ctx, t.producing(), env)
 }
 

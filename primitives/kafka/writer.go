@@ -76,7 +76,7 @@ func (w *writer) Claim(ctx context.Context, source primitives.Reader, p primitiv
 	w.mu.Lock()
 	w.claims[p] = x
 	w.mu.Unlock()
-	next, err := r.consumer.Committed(ctx, r.with.Group, []primitives.Partition{p})
+	next, err := r.consumer.Committed(ctx, r.with.Group, []primitives.Partition{p}, true)
 	if err != nil {
 		return 0, fmt.Errorf("kafka: claim %s: %w", p, err)
 	}
@@ -135,10 +135,11 @@ func (t *transaction) Write(ctx context.Context, to primitives.Writer, batch []p
 
 // Commit implements primitives.Transaction.
 func (t *transaction) Commit(ctx context.Context, c primitives.Commit) error {
-	if !t.r.holds(c) {
+	who := t.r.Member() // before it is looked whether the lane is held
+	if !t.r.holds(c) || who.Generation < 0 {
 		return errors.Join(fmt.Errorf("kafka: commit %s@%d: %w", c.Partition, c.Next, primitives.ErrLost), t.t.Abort(ctx))
 	}
-	err := t.t.Commit(ctx, t.r.Member(), []driver.Offset{{Partition: c.Partition, Next: c.Next}})
+	err := t.t.Commit(ctx, who, []driver.Offset{{Partition: c.Partition, Next: c.Next}})
 	if err == nil {
 		t.r.progressed(c)
 	}

@@ -14,9 +14,12 @@ type Admin interface {
 	Partitions(ctx context.Context, topics ...string) ([]primitives.Partition, error)
 
 	// Committed returns the offsets that a group has committed, -1 where it has none.
-	Committed(ctx context.Context, group string, ps []primitives.Partition) ([]int64, error)
+	// With stable, transactions that are being committed are waited for, a little; an
+	// error that wraps ErrUnstable says that one takes longer.
+	Committed(ctx context.Context, group string, ps []primitives.Partition, stable bool) ([]int64, error)
 
-	// Offsets returns where a position is in each partition.
+	// Offsets returns where a position is in each partition. With an error it returns
+	// what it has found all the same, -1 for the others.
 	Offsets(ctx context.Context, ps []primitives.Partition, at Position) ([]int64, error)
 }
 

@@ -67,10 +67,12 @@ type Consumer interface {
 	Pause(ps []primitives.Partition)
 	Resume(ps []primitives.Partition)
 
-	// Commit stores offsets of the group, in one request. It returns one error per
-	// offset, nil where it is durable. An error that wraps primitives.ErrNotAssigned
-	// says that the group has given the partition to another member, or may have.
-	Commit(ctx context.Context, offsets []Offset) []error
+	// Commit stores offsets of the group, in one request, as the member m: one that
+	// Member has returned before it was looked up that the partitions are held. It
+	// returns one error per offset, nil where it is durable. An error that wraps
+	// primitives.ErrNotAssigned says that the group does not know m any longer: it has
+	// given the partition to another member, or may have, or is in a newer generation.
+	Commit(ctx context.Context, m Member, offsets []Offset) []error
 
 	// Member is who this member is now.
 	Member() Member

@@ -31,6 +31,10 @@ var (
 	// ErrUnknownTopic says that a topic does not exist.
 	ErrUnknownTopic = errors.New("topic does not exist")
 
+	// ErrUnstable says that a transaction is open that may change what a group has
+	// committed.
+	ErrUnstable = errors.New("offsets in an open transaction")
+
 	// ErrUnreachable says that no broker has answered.
 	ErrUnreachable = errors.New("no broker answers")
 )

@@ -77,7 +77,7 @@ func (c *Client) Partitions(ctx context.Context, topics ...string) ([]primitives
 }
 
 // Committed implements driver.Admin.
-func (c *Client) Committed(ctx context.Context, group string, ps []primitives.Partition) ([]int64, error) {
+func (c *Client) Committed(ctx context.Context, group string, ps []primitives.Partition, stable bool) ([]int64, error) {
 	if len(ps) == 0 {
 		return nil, nil
 	}
@@ -92,8 +92,7 @@ func (c *Client) Committed(ctx context.Context, group string, ps []primitives.Pa
 			return err
 		}
 		request := sarama.NewOffsetFetchRequest(c.config.Version, group, byTopic(ps))
-		// Offsets of a transaction that is being committed are waited for.
-		request.RequireStable = true
+		request.RequireStable = stable
 		response, err := call(ctx, l, func(b *sarama.Broker) (*sarama.OffsetFetchResponse, error) { return b.FetchOffset(request) })
 		if err != nil {
 			return err
@@ -124,10 +123,14 @@ func committedOf(response *sarama.OffsetFetchResponse, ps []primitives.Partition
 		if block == nil {
 			return nil, fmt.Errorf("%s: %w", p, sarama.ErrIncompleteResponse)
 		}
-		if block.Err != sarama.ErrNoError {
+		switch block.Err {
+		case sarama.ErrNoError:
+			out[i] = block.Offset
+		case sarama.ErrUnstableOffsetCommit:
+			return nil, fmt.Errorf("%s: %w: %w", p, driver.ErrUnstable, block.Err)
+		default:
 			return nil, fmt.Errorf("%s: %w", p, block.Err)
 		}
-		out[i] = block.Offset
 	}
 	return out, nil
 }
@@ -154,22 +157,23 @@ func (c *Client) Offsets(ctx context.Context, ps []primitives.Partition, at driv
 				topics = append(topics, ps[i].Topic)
 			}
 			slices.Sort(topics)
-			if err := c.refresh(ctx, slices.Compact(topics)...); err != nil {
+			if err := c.refresh(ctx, slices.Compact(topics)...); err != nil && !answered(err) {
 				return err
 			}
 		}
 		leaders := map[string][]int{}
-		for _, i := range todo {
-			b, _, err := c.leader(ps[i].Topic, ps[i].ID)
-			if err != nil {
-				return fmt.Errorf("%s: %w", ps[i], err)
-			}
-			leaders[b.Addr()] = append(leaders[b.Addr()], i)
-		}
 		var wg sync.WaitGroup
 		var mu sync.Mutex
 		var errs []error
 		var left []int
+		for _, i := range todo {
+			b, _, err := c.leader(ctx, ps[i].Topic, ps[i].ID)
+			if err != nil {
+				left, errs = append(left, i), append(errs, fmt.Errorf("%s: %w", ps[i], err))
+				continue
+			}
+			leaders[b.Addr()] = append(leaders[b.Addr()], i)
+		}
 		for addr, some := range leaders {
 			wg.Go(func() {
 				failed, err := c.offsetsAt(ctx, addr, ps, some, at, out)
@@ -186,7 +190,10 @@ func (c *Client) Offsets(ctx context.Context, ps []primitives.Partition, at driv
 		return errors.Join(errs...)
 	})
 	if err != nil {
-		return nil, fmt.Errorf("offsets: %w", err)
+		for _, i := range todo {
+			out[i] = -1
+		}
+		return out, fmt.Errorf("offsets: %w", err)
 	}
 	return out, nil
 }

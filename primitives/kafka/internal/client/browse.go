@@ -32,8 +32,8 @@ func (Driver) OpenGroups(ctx context.Context, c driver.Cluster) (driver.Groups, 
 type groups struct{ *Client }
 
 // Committed implements driver.Admin.
-func (g groups) Committed(ctx context.Context, group string, ps []primitives.Partition) ([]int64, error) {
-	out, err := g.Client.Committed(ctx, group, ps)
+func (g groups) Committed(ctx context.Context, group string, ps []primitives.Partition, stable bool) ([]int64, error) {
+	out, err := g.Client.Committed(ctx, group, ps, stable)
 	if errors.Is(err, sarama.ErrGroupIDNotFound) {
 		out, err = make([]int64, len(ps)), nil
 		for i := range out {

@@ -154,13 +154,27 @@ func (c *Client) coordinator(ctx context.Context, group string, fresh bool) (str
 	return <-found, nil
 }
 
-// leader returns the broker that leads a partition.
-func (c *Client) leader(topic string, id int32) (b *sarama.Broker, epoch int32, err error) {
-	b, epoch, err = c.meta.LeaderAndEpoch(topic, id)
-	if err == nil && b.Addr() == "" {
-		err = sarama.ErrLeaderNotAvailable
+// leader returns the broker that leads a partition. Where it is not known the brokers
+// are asked, which may take long when one hangs.
+func (c *Client) leader(ctx context.Context, topic string, id int32) (b *sarama.Broker, epoch int32, err error) {
+	type leader struct {
+		b     *sarama.Broker
+		epoch int32
 	}
-	return b, epoch, err
+	found := make(chan leader, 1)
+	err = c.ask(ctx, func() error {
+		b, epoch, err := c.meta.LeaderAndEpoch(topic, id)
+		if err == nil && b.Addr() == "" {
+			err = sarama.ErrLeaderNotAvailable
+		}
+		found <- leader{b, epoch}
+		return err
+	})
+	if err != nil {
+		return nil, -1, err
+	}
+	l := <-found
+	return l.b, l.epoch, nil
 }
 
 // refresh looks the leaders of topics up anew.

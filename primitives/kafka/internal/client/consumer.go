@@ -94,17 +94,22 @@ func (c *consumer) Resume(ps []primitives.Partition) { c.fetcher.resume(ps) }
 func (c *consumer) Member() driver.Member            { return c.member.who() }
 
 // Commit implements driver.Consumer.
-func (c *consumer) Commit(ctx context.Context, offsets []driver.Offset) []error {
+func (c *consumer) Commit(ctx context.Context, who driver.Member, offsets []driver.Offset) []error {
 	errs := make([]error, len(offsets))
 	if len(offsets) == 0 {
 		return errs
 	}
+	if who.Generation == undefined { // an empty group would take it from anyone
+		for i := range errs {
+			errs[i] = fmt.Errorf("%w: not a member of the group", primitives.ErrNotAssigned)
+		}
+		return errs
+	}
 	for attempt := 1; ; attempt++ {
-		who := c.member.who()
 		response, err := c.sendCommit(ctx, who, offsets, attempt > 1)
 		again := attempt < 2 && err != nil && passing(err)
 		if err == nil {
-			again = c.commitErrors(response, who, offsets, errs) && attempt < 3
+			again = commitErrors(response, offsets, errs) && attempt < 3
 		} else if !again {
 			for i := range errs {
 				errs[i] = err
@@ -150,7 +155,7 @@ func (c *consumer) commitLink(addr string) *link {
 }
 
 // commitErrors sets errs from an answer and reports whether to ask again at once.
-func (c *consumer) commitErrors(response *sarama.OffsetCommitResponse, who driver.Member, offsets []driver.Offset, errs []error) (again bool) {
+func commitErrors(response *sarama.OffsetCommitResponse, offsets []driver.Offset, errs []error) (again bool) {
 	for i, o := range offsets {
 		code, ok := response.Errors[o.Partition.Topic][o.Partition.ID]
 		if !ok {
@@ -162,11 +167,6 @@ func (c *consumer) commitErrors(response *sarama.OffsetCommitResponse, who drive
 		case sarama.ErrNoError:
 			continue
 		case sarama.ErrUnknownMemberId, sarama.ErrIllegalGeneration, sarama.ErrFencedInstancedId:
-			// A rebalance in which the partition stays may have ended while the
-			// request was on its way: then it is only the generation that is old.
-			if now := c.member.who(); now != who {
-				again = true
-			}
 			errs[i] = fmt.Errorf("%w: %w", primitives.ErrNotAssigned, code)
 		case sarama.ErrNotCoordinatorForConsumer, sarama.ErrConsumerCoordinatorNotAvailable:
 			again = true

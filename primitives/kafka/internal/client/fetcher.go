@@ -227,7 +227,7 @@ func (f *fetcher) route() {
 			}
 		}
 		for _, s := range todo {
-			b, epoch, err := f.client.leader(s.p.Topic, s.p.ID)
+			b, epoch, err := f.client.leader(f.ctx, s.p.Topic, s.p.ID)
 			if err != nil {
 				s.moves++
 				s.reason = err
