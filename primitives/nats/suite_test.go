@@ -27,7 +27,7 @@ func TestSuiteEmbedded(t *testing.T) {
 			}
 		},
 		Features:  features,
-		MaxBuffer: 8 << 20,
+		MaxBuffer: 24 << 20, // the server is in this process too
 		Unreachable: func(t testing.TB) primitivetest.Ends {
 			file := filepath.Join(t.TempDir(), "file")
 			if err := os.WriteFile(file, nil, 0o600); err != nil {
