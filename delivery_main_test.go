@@ -8,14 +8,20 @@ import (
 	"go.uber.org/goleak"
 )
 
+// children are what tests want from processes of their own, by the variable that says
+// so.
+var children = map[string]func(value string) error{killedVar: runKilled, kafkaChildVar: runKafkaChild}
+
 // TestMain runs the tests, or what a test wants from a process of its own.
 func TestMain(m *testing.M) {
-	if dir := os.Getenv(killedVar); dir != "" {
-		if err := runKilled(dir); err != nil {
-			fmt.Fprintln(os.Stderr, err)
-			os.Exit(1)
+	for name, run := range children {
+		if value := os.Getenv(name); value != "" {
+			if err := run(value); err != nil {
+				fmt.Fprintln(os.Stderr, err)
+				os.Exit(1)
+			}
+			os.Exit(0)
 		}
-		os.Exit(0)
 	}
 	// The metrics library of sarama has one goroutine for the process.
 	goleak.VerifyTestMain(m, goleak.IgnoreTopFunction("github.com/rcrowley/go-metrics.(*meterArbiter).tick"))
