@@ -35,6 +35,13 @@ func passing(err error) bool {
 	return errors.As(err, &network) || disconnected(err)
 }
 
+// undecodable reports whether an answer has come and is not one that can be read, as when
+// a record batch is damaged. One such partition spoils the answer for all.
+func undecodable(err error) bool {
+	var decoding sarama.PacketDecodingError
+	return errors.As(err, &decoding) || errors.Is(err, sarama.ErrInsufficientData) || errors.Is(err, sarama.ErrDecompressedBatchTooLarge)
+}
+
 // disconnected reports whether the connection has failed, rather than the request.
 func disconnected(err error) bool {
 	return errors.Is(err, io.EOF) || errors.Is(err, io.ErrUnexpectedEOF) || errors.Is(err, net.ErrClosed) || errors.Is(err, sarama.ErrNotConnected)

@@ -26,6 +26,7 @@ type source struct {
 	asked []*stream   // of run: who the request under way is for
 	size  *answerSize // of the answer
 	vain  bool        // the answer had nothing where there is something
+	alone []*stream   // to be asked for one by one: one of them could not be decoded
 }
 
 func newSource(f *fetcher, addr string) *source {
@@ -99,7 +100,16 @@ func (src *source) run() {
 			// were full.
 			idle := disconnected(err) && time.Since(last) > idleTime
 			last = time.Now()
-			if !idle && !src.failed(err) {
+			switch {
+			case idle:
+			case undecodable(err):
+				if len(src.asked) > 1 {
+					src.alone = slices.Clone(src.asked)
+					continue
+				}
+				// Whose log it is waits for the next attempt by itself.
+				src.f.evict(src, slices.Clone(src.asked), err)
+			case !src.failed(err):
 				return
 			}
 			continue
@@ -137,7 +147,11 @@ func (src *source) request() (*sarama.FetchRequest, bool) {
 	wait := with.FetchMaxWait
 	src.mu.Lock()
 	defer src.mu.Unlock()
-	if s := src.starved(); s != nil {
+	s := src.nextAlone()
+	if s == nil {
+		s = src.starved()
+	}
+	if s != nil {
 		// Alone it gets something, if there is anything.
 		src.asked = append(src.asked, s)
 		request.AddBlock(s.p.Topic, s.p.ID, s.next, s.size, s.epoch)
@@ -163,6 +177,18 @@ func (src *source) request() (*sarama.FetchRequest, bool) {
 	}
 	request.MaxWaitTime = int32(wait.Milliseconds())
 	return request, len(src.asked) > 0
+}
+
+// nextAlone returns the next stream that is to be asked for alone. The caller holds mu.
+func (src *source) nextAlone() *stream {
+	for len(src.alone) > 0 {
+		s := src.alone[0]
+		src.alone = src.alone[1:]
+		if src.streams[s] && s.ready() {
+			return s
+		}
+	}
+	return nil
 }
 
 // starved returns a stream that has got nothing for a while though the log goes
