@@ -240,7 +240,7 @@ func CommitEvery(d time.Duration, records int) ConsumerOption {
 
 // CommitEach starts the next record of a partition only when the one before it is
 // committed, so that after a crash at most one record of a partition comes again.
-// Partitions that wait share one commit. It costs a round trip per record; with
+// Partitions that wait share one commit. Batches cannot be handled that way. It costs a round trip per record; with
 // CommitEvery(0, 1) each record is committed too, but nothing waits for it. Needs
 // ConcurrentTasks(1) and order by partition. Default: off.
 func CommitEach() ConsumerOption {
@@ -249,7 +249,8 @@ func CommitEach() ConsumerOption {
 
 // LossyCommitOnRead commits what was read, every d, whether it was handled or not: at
 // most once. When the process dies, what was read and not yet handled is lost: up to
-// the Buffer of each partition. A stop in good order handles all of it first.
+// the Buffer of each partition. A stop in good order, or giving a partition back,
+// handles all of it first, as far as the time allows.
 // Default: off; Baseplate's fast consumer commits every 5 s.
 func LossyCommitOnRead(d time.Duration) ConsumerOption {
 	return consumerOption(func(s *settings) {
@@ -262,8 +263,8 @@ func LossyCommitOnRead(d time.Duration) ConsumerOption {
 // readers of committed records see each output once, whatever fails. Source, sink
 // and dead letters must be of one system that has transactions: Kafka, memory topics.
 // Outputs are seen when they are committed: every 100 ms unless CommitEvery says
-// otherwise. Needs order by partition. What a handler does elsewhere is still done
-// again when its record is. Default: at least once.
+// otherwise. Needs order by partition, and neither Batches nor Stream. What a handler
+// does elsewhere is still done again when its record is. Default: at least once.
 func ExactlyOnce() ConsumerOption {
 	return consumerOption(func(s *settings) { s.spec.commit.Mode = runtime.ExactlyOnce; s.set("commit_mode") })
 }

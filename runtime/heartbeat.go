@@ -5,7 +5,6 @@ import (
 	"errors"
 	"io/fs"
 	"os"
-	"sync"
 	"time"
 )
 
@@ -19,8 +18,9 @@ func (e *Engine) heartbeat() (stop func()) {
 		return func() {}
 	}
 	ctx, cancel := context.WithCancel(context.Background())
-	var beating sync.WaitGroup
-	beating.Go(func() {
+	ended := make(chan struct{})
+	go func() {
+		defer close(ended)
 		ticker := time.NewTicker(heartbeatEvery)
 		defer ticker.Stop()
 		failed := false
@@ -38,10 +38,14 @@ func (e *Engine) heartbeat() (stop func()) {
 				return
 			}
 		}
-	})
+	}()
 	return func() {
 		cancel()
-		beating.Wait()
+		select {
+		case <-ended:
+		case <-time.After(stopTime):
+			e.log.Error("the heartbeat did not end: the health check takes no notice of its cancelled context")
+		}
 	}
 }
 

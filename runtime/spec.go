@@ -144,7 +144,7 @@ type Delivery struct {
 	Processor string
 	Source    string              // its name, as "kafka:orders"
 	Records   []primitives.Record // one, or those of a batch
-	Outputs   *primitives.Outputs // what the handler returned, encoded, after Next
+	Outputs   *primitives.Outputs // after Next; those that were there before it are of other records, and not to be touched
 }
 
 // Next goes on to the next middleware or the handler.
