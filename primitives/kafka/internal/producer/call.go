@@ -36,9 +36,16 @@ func (c *call) outcome() error {
 	if len(c.failed) == 0 {
 		return nil
 	}
-	if len(c.failed) == c.total && !slices.ContainsFunc(c.failed, func(f primitives.RecordError) bool { return primitives.IsPermanent(f.Err) }) {
-		return c.failed[0].Err // none is durable, and it is no record's own fault
+	if len(c.failed) == c.total && !slices.ContainsFunc(c.failed, c.apart) {
+		return c.failed[0].Err // none is known to be durable, and it is no record's own fault
 	}
 	slices.SortFunc(c.failed, func(a, b primitives.RecordError) int { return cmp.Compare(a.Index, b.Index) })
 	return &primitives.BatchError{Failed: c.failed}
+}
+
+// apart reports whether f has to be named: it is the record's own fault, or the
+// reason is not that of the first one. One partition may have refused its records
+// while those of another may be stored, and neither may speak for the other.
+func (c *call) apart(f primitives.RecordError) bool {
+	return primitives.IsPermanent(f.Err) || f.Err.Error() != c.failed[0].Err.Error()
 }

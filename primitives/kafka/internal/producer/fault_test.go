@@ -126,6 +126,41 @@ func TestLostSequenceInDoubt(t *testing.T) {
 	checkNumbered(t, readAll(t, c.ListenAddrs(), "orders"), map[string]int{"a": 3})
 }
 
+// Each record of a batch fails for its own partition's reason: that one partition
+// has refused its record does not hide that another's may be stored.
+func TestFailedForDifferentReasons(t *testing.T) {
+	c := fake(t, kfake.SeedTopics(2, "orders"))
+	p := open(t, client(t, c.ListenAddrs()), Config{Topic: "orders"})
+	fault := func(part int32, err *kerr.Error) kfake.Fault {
+		return kfake.Fault{Keys: []kmsg.Key{kmsg.Produce}, Topic: "orders", Partitions: []int32{part}, Err: err}
+	}
+	c.Fault(
+		fault(0, kerr.RequestTimedOut), // it is stored
+		fault(0, kerr.PolicyViolation),
+		fault(1, kerr.PolicyViolation),
+	)
+	refused, doubtful := record("", 1), record("", 0)
+	refused.Partition = &primitives.Partition{ID: 1}
+	doubtful.Partition = &primitives.Partition{ID: 0}
+	err := put(t, p, refused, doubtful)
+	var be *primitives.BatchError
+	if !errors.As(err, &be) || len(be.Failed) != 2 {
+		t.Fatalf("error is %v, want one that names both records", err)
+	}
+	for i, want := range []struct {
+		part  string
+		doubt bool
+	}{{"orders/1", false}, {"orders/0", true}} {
+		f := be.Failed[i]
+		if f.Index != i || primitives.IsPermanent(f.Err) || !strings.Contains(f.Err.Error(), want.part) || strings.Contains(f.Err.Error(), "may be stored") != want.doubt {
+			t.Errorf("record %d failed with %v, want an error of %s, in doubt: %t", f.Index, f.Err, want.part, want.doubt)
+		}
+	}
+	if got := all(readAll(t, c.ListenAddrs(), "orders")); len(got) != 1 || string(got[0].Value) != ":0" {
+		t.Errorf("%d records are stored, want the one in doubt", len(got))
+	}
+}
+
 // When the epochs of a producer id are used up, the partition gets another id.
 func TestEpochsUsedUp(t *testing.T) {
 	c := fake(t, kfake.SeedTopics(1, "orders"))

@@ -80,7 +80,8 @@ func (e *engine) openTopic(ctx context.Context, name string, format *Config) (*t
 //
 // It blocks while MaxBuffered bytes are not confirmed. Records that are too
 // large, or rejected as invalid by the broker, come back in a *BatchError,
-// marked Permanent. An error that says that a record may be stored is not a
+// marked Permanent. So do records that failed for different reasons, as those of
+// several partitions may. An error that says that a record may be stored is not a
 // promise that it is not: written again, it may be there twice.
 func (p *Producer) Write(ctx context.Context, batch []primitives.Record, done func(error)) {
 	p.e.write(ctx, p.s, p.t, nil, batch, done)
