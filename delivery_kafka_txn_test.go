@@ -40,7 +40,7 @@ func (k *kafkaRig) ongoing() (ids []string) {
 
 // id is the transactional id of a partition of "in".
 func (k *kafkaRig) id(partition int) string {
-	return fmt.Sprintf("%s-%s-%d", k.name("g"), k.name("in"), partition)
+	return fmt.Sprintf("%s/%s/%d", k.name("g"), k.name("in"), partition)
 }
 
 // Outputs and progress are seen together, and neither before.

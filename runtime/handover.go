@@ -247,7 +247,6 @@ func (o *overseer) run(ctx context.Context) {
 func (o *overseer) look() (turns int, moved bool) {
 	o.mu.Lock()
 	defer o.mu.Unlock()
-	slow := false
 	for _, t := range o.tasks {
 		p := t.open.progress.Load()
 		if p != 0 {
@@ -259,21 +258,27 @@ func (o *overseer) look() (turns int, moved bool) {
 			continue
 		}
 		if p != 0 {
-			slow = true
 			t.open.relieve(o.c, p)
 		}
 	}
-	if slow && o.c.queue.idleTasks() == 0 {
-		o.flush()
-	}
-	return turns, moved
+	return turns + o.flush(), moved
 }
 
-// flush writes the outputs that wait in lanes for a task, while there is none.
-func (o *overseer) flush() {
+// flush writes the outputs that have waited in a lane since the last look, while no task
+// is free for them: all may be in a handler, or wait for dead letters. It returns the
+// number of lanes to look at again.
+func (o *overseer) flush() (waiting int) {
+	if o.c.queue.idleTasks() > 0 {
+		return 0
+	}
 	for _, l := range o.c.allLanes() {
-		if b := l.takePending(); b != nil {
+		b, waits := l.takeWaiting()
+		if waits {
+			waiting++
+		}
+		if b != nil {
 			o.c.spawn(func() { o.c.write(b) })
 		}
 	}
+	return waiting
 }

@@ -50,6 +50,7 @@ type lane struct {
 	turns   int  // turns under way: at most one where records are sequential
 	full    bool // Push waits for the low water mark
 	blocked bool // a record waits for its next attempt, and the lane with it
+	waited  bool // outputs waited for a task when the overseer last looked
 	forming bool // its turn is that of the batch being formed, which may take more
 	due     bool // each record: what is resolved has to be committed before the next one starts
 
@@ -306,6 +307,20 @@ func (l *lane) giveBack(seqs []uint64) {
 	l.mu.Unlock()
 }
 
+// takeWaiting takes the outputs that wait for a task to write them, and did so when it was
+// last asked. waits tells that there are some, or a write that others wait for.
+func (l *lane) takeWaiting() (b *batch, waits bool) {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	before := l.waited
+	l.waited = l.flushable()
+	if before && l.waited {
+		l.waited = false
+		return l.popPending(), true
+	}
+	return nil, l.waited || l.pending != nil
+}
+
 // takePending takes the outputs that wait for a task to write them, if there are any.
 func (l *lane) takePending() *batch {
 	l.mu.Lock()
@@ -313,6 +328,11 @@ func (l *lane) takePending() *batch {
 	if !l.flushable() {
 		return nil
 	}
+	return l.popPending()
+}
+
+// popPending makes what waits the batch that is being written. mu is held.
+func (l *lane) popPending() *batch {
 	l.writing, l.pending = l.pending, nil
 	return l.writing
 }

@@ -63,13 +63,13 @@ func (w *writer) Write(ctx context.Context, batch []primitives.Record, done func
 func (w *writer) Close(ctx context.Context) error { return w.producer.Close(ctx) }
 
 // Claim takes over the transactional id of a source partition: the group's name,
-// the topic and the partition, with dashes between them.
+// the topic and the partition, with slashes between them.
 func (w *writer) Claim(ctx context.Context, source primitives.Reader, p primitives.Partition) (int64, error) {
 	r, err := w.sourceOf(source)
 	if err != nil {
 		return 0, err
 	}
-	x, err := w.producer.Claim(ctx, fmt.Sprintf("%s-%s-%d", r.with.Group, p.Topic, p.ID))
+	x, err := w.producer.Claim(ctx, transactionalID(r.with.Group, p))
 	if err != nil {
 		return 0, err
 	}
@@ -81,6 +81,12 @@ func (w *writer) Claim(ctx context.Context, source primitives.Reader, p primitiv
 		return 0, fmt.Errorf("kafka: claim %s: %w", p, err)
 	}
 	return next[0], nil
+}
+
+// transactionalID names the writing for one source partition. A topic's name has no
+// slash, so no two groups and topics give the same.
+func transactionalID(group string, p primitives.Partition) string {
+	return fmt.Sprintf("%s/%s/%d", group, p.Topic, p.ID)
 }
 
 // sourceOf returns the source as one of this package and cluster.
