@@ -206,6 +206,7 @@ func (c *consumer) lanesChanged() {
 // stop makes the flow end with err. The first error counts.
 func (c *consumer) stop(err error) {
 	c.stopped.Store(true)
+	c.queue.wake()
 	if c.exactly() {
 		c.spawn(c.wakeLanes) // for commits that wait
 	}
@@ -345,9 +346,7 @@ func (in intake) Revoke(ctx context.Context, revoked ...primitives.Lane) error {
 		l.room.Broadcast()
 		l.mu.Unlock()
 	}
-	if c.former != nil {
-		c.queue.wake() // a batch with records of these lanes is due
-	}
+	c.queue.wake() // turns under way look, and a batch with records of these lanes is due
 	patience := c.plan.start(time.Now())
 	if !c.await(ctx, lanes, patience.soft) {
 		for _, l := range lanes {
@@ -355,6 +354,7 @@ func (in intake) Revoke(ctx context.Context, revoked ...primitives.Lane) error {
 			l.leaving.Store(false)
 			l.cancel(primitives.ErrReleased)
 		}
+		c.queue.wake()
 		c.await(ctx, lanes, patience.hard)
 	}
 	last, cancel := context.WithDeadline(ctx, patience.end)

@@ -95,9 +95,9 @@ func (c *consumer) pause(on bool) {
 		for _, l := range c.allLanes() {
 			l.goOnWorking()
 		}
-		c.queue.wake() // for a batch that is due
 		c.pauseReader(held, false)
 	}
+	c.queue.wake() // turns under way look, and a batch may be due
 	c.log.Info("paused", "on", on)
 }
 
@@ -148,6 +148,7 @@ func (c *consumer) pausePartitions(on bool, partitions []primitives.Partition) e
 		l.paused.Store(on)
 	}
 	c.lanesMu.Unlock()
+	c.queue.wake()
 	if on || !c.queue.paused.Load() {
 		c.pauseReader(partitions, on)
 	}

@@ -70,6 +70,7 @@ func (c *consumer) drain(hard context.Context, p patience) error {
 	var errs []error
 	if !c.await(hard, lanes, p.soft) {
 		c.cancelHandlers(ErrDraining)
+		c.queue.wake()
 		if !c.await(hard, lanes, p.hard) {
 			c.abandoned.Store(true)
 			c.cancelSinks(ErrDraining)
@@ -133,6 +134,7 @@ func (c *consumer) finishAlone() {
 // failed half-way.
 func (c *consumer) close(ctx context.Context) error {
 	c.draining.Store(true)
+	c.queue.wake()
 	c.cancelRun()
 	var errs []error
 	if c.reader != nil {
@@ -140,6 +142,7 @@ func (c *consumer) close(ctx context.Context) error {
 	}
 	c.timers.stop()
 	c.cancelHandlers(ErrDraining)
+	c.queue.wake()
 	c.queue.close()
 	errs = append(errs, c.pool.stop(ctx))
 	if c.writer != nil {

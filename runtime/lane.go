@@ -481,6 +481,7 @@ func (l *lane) release(cause error) (leases []any) {
 	l.halted.Store(true)
 	l.leaving.Store(false)
 	l.closed.Store(true)
+	l.c.queue.wake()
 	for seq := l.t.head; seq < l.t.tail; seq++ {
 		at := seq & l.t.mask
 		if l.t.slots[at].state != slotDone && l.t.recs[at].Lease != nil {

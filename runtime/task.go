@@ -24,6 +24,7 @@ type task struct {
 	mark     int             // outputs before it
 	calling  bool            // the handler has been called and has not come back
 	open     open            // what others may take over of the turn
+	kicks    int64           // of the queue when the turn last looked whether to go on; -1 not yet
 }
 
 // work is what each task of a replica does.
@@ -71,6 +72,7 @@ func (l *lane) view() view {
 // time is over so that other lanes get theirs, or at a record that failed.
 func (t *task) turn(l *lane) {
 	c := t.c
+	t.kicks = -1
 	seqs, flush := l.begin(t.seqs[:0], c.pace.records())
 	t.seqs = seqs
 	if flush != nil {
@@ -152,9 +154,21 @@ const turnTime = time.Millisecond
 
 // stopping reports whether record i of the turn should not be started. It is asked
 // between any two records, so it does without the lane's context: that one ends
-// only after the consumer drains or the lane is halted.
+// only after the consumer drains or the lane is halted. Whoever sets one of the flags
+// wakes the queue afterwards, so that they are looked at only when it was woken.
 func (t *task) stopping(l *lane, i int) bool {
-	return i >= int(t.open.limit.Load()) || t.retired.Load() || t.c.halted() || t.c.stopped.Load() || l.halted.Load() || l.waits()
+	if i >= int(t.open.limit.Load()) {
+		return true
+	}
+	kicks := t.c.queue.kicks.Load()
+	if kicks == t.kicks {
+		return false
+	}
+	if t.retired.Load() || t.c.halted() || t.c.stopped.Load() || l.halted.Load() || l.waits() {
+		return true
+	}
+	t.kicks = kicks
+	return false
 }
 
 // batch returns what a turn should add its outputs to: what waits in the lane
