@@ -33,7 +33,6 @@ type batch struct {
 	err     error         // of the last
 	gen     atomic.Uint64 // counts the uses of this object, so that a late done is seen
 	counted *lane         // which counts it as active
-	flushed bool          // part of its outputs is durable already
 	shared  bool          // another batch refers to its memory, which is not used again
 	started time.Time
 }
@@ -73,7 +72,7 @@ func (b *batch) recycle() {
 	clear(b.formed)
 	b.in, b.from, b.formed = b.in[:0], b.from[:0], b.formed[:0]
 	b.skipped = 0
-	b.written, b.err, b.counted, b.flushed = 0, nil, nil, false
+	b.written, b.err, b.counted = 0, nil, nil
 	b.c.batches.Put(b)
 }
 

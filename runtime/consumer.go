@@ -67,14 +67,13 @@ type consumer struct {
 	helpers   helpers
 
 	retryMu    sync.Mutex
-	retryAt    time.Time                            // when reading is tried again, or was; guarded by retryMu
-	readErrors atomic.Int32                         // in a row
-	backlog    atomic.Int64                         // last known, -1 unknown
-	backlogs   atomic.Pointer[[]primitives.Backlog] // the same by partition, nil unknown
-	groupRate  atomic.Uint64                        // records per second that the group commits, bits of a float64; NaN unknown
-	commitTook atomic.Int64                         // nanoseconds of the last commit
-	voids      atomic.Int32                         // transactions that failed in a row
-	reclaims   atomic.Int32                         // partitions that are to be begun anew after a pause
+	retryAt    time.Time                                      // when reading is tried again, or was; guarded by retryMu
+	readErrors atomic.Int32                                   // in a row
+	backlogs   atomic.Pointer[map[primitives.Partition]int64] // records in the source that are not committed, by partition; nil unknown
+	groupRate  atomic.Uint64                                  // records per second that the group commits, bits of a float64; NaN unknown
+	commitTook atomic.Int64                                   // nanoseconds of the last commit
+	voids      atomic.Int32                                   // transactions that failed in a row
+	reclaims   atomic.Int32                                   // partitions that are to be begun anew after a pause
 
 	unconfirmed atomic.Int64 // when the commits began of which none has got through since, unix nanoseconds; 0 none
 	stalled     atomic.Int32 // lanes that do not advance
@@ -95,7 +94,6 @@ func newConsumer(flow string, spec *Consumer, log *slog.Logger, drain time.Durat
 		c.pace = newPace(1)
 	}
 	c.lanes.Store(&[]*lane{})
-	c.backlog.Store(-1)
 	c.groupRate.Store(unknownRate)
 	c.budget.limit = int64(spec.Buffer.Bytes)
 	c.handlerCtx, c.cancelHandlers = context.WithCancelCause(context.Background())
@@ -250,6 +248,18 @@ func (c *consumer) awaitHelpers() {
 }
 
 func (c *consumer) allLanes() []*lane { return *c.lanes.Load() }
+
+// backlog is the number of records in the source that are not committed, if it is known.
+func (c *consumer) backlog() (sum int64, known bool) {
+	parts := c.backlogs.Load()
+	if parts == nil {
+		return 0, false
+	}
+	for _, n := range *parts {
+		sum += n
+	}
+	return sum, true
+}
 
 // halted reports whether no further record is started because the flow drains. What
 // was committed as it was read is still handled then, while there is time.

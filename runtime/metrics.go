@@ -107,8 +107,8 @@ func (m *metrics) Collect(ch chan<- prometheus.Metric) {
 			gauge(d.burn, burnSeconds(*p.Backlog, p.Throughput), p.Name)
 		}
 		if parts := c.backlogs.Load(); parts != nil {
-			for _, b := range *parts {
-				gauge(d.partLag, float64(b.Records), p.Name, b.Partition.Topic, strconv.Itoa(int(b.Partition.ID)))
+			for part, n := range *parts {
+				gauge(d.partLag, float64(n), p.Name, part.Topic, strconv.Itoa(int(part.ID)))
 			}
 		}
 		if p.GroupRate != nil {

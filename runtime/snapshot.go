@@ -135,7 +135,7 @@ func (c *consumer) snapshot(now time.Time) ProcessorSnapshot {
 			p.Stalls[cause.String()] = n
 		}
 	}
-	if b := c.backlog.Load(); b >= 0 {
+	if b, known := c.backlog(); known {
 		p.Backlog = &b
 		if burn := burnSeconds(b, p.Throughput); !math.IsInf(burn, 1) {
 			p.BurnSeconds = &burn

@@ -45,7 +45,6 @@ type watcher struct {
 	c     *consumer
 	began time.Time
 
-	backlogs   map[primitives.Partition]int64 // as last told
 	told       time.Time                      // when the source last told them, or when watching began
 	assigned   time.Time                      // when a partition was last held, or when watching began
 	commitSeen bool                           // commits that do not get through were reported
@@ -149,7 +148,11 @@ func (c *consumer) reclaim(r primitives.Reclaimer, p primitives.Partition, epoch
 // end is where the lane's log ends as far as the source has told, -1 when it has not.
 // mu of the lane is held.
 func (w *watcher) end(l *lane) int64 {
-	n, ok := w.backlogs[l.part]
+	parts := w.c.backlogs.Load()
+	if parts == nil {
+		return -1
+	}
+	n, ok := (*parts)[l.part]
 	if !ok || n == 0 {
 		return -1
 	}
@@ -265,21 +268,16 @@ func (w *watcher) askBacklog(now time.Time) {
 	var parts []primitives.Backlog
 	err := guard(func() (err error) { parts, err = b.Backlog(ctx); return err })
 	if err != nil {
-		c.backlog.Store(-1)
 		c.backlogs.Store(nil)
-		w.backlogs = nil
 		c.log.Debug("backlog is unknown", "error", err)
 		return
 	}
 	w.told = now
-	w.backlogs = make(map[primitives.Partition]int64, len(parts))
-	sum := int64(0)
+	byPartition := make(map[primitives.Partition]int64, len(parts))
 	for _, p := range parts {
-		sum += p.Records
-		w.backlogs[p.Partition] = p.Records
+		byPartition[p.Partition] = p.Records
 	}
-	c.backlog.Store(sum)
-	c.backlogs.Store(&parts)
+	c.backlogs.Store(&byPartition)
 }
 
 // askGroup updates how many records per second the group commits, over all processes.

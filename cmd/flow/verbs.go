@@ -84,20 +84,11 @@ func passOn(cmd *cobra.Command, args []string, flags ...string) error {
 	if cmd.Name() != "version" { // which shows what the go command stamps
 		buildFlags = append(buildFlags, "-buildvcs=false")
 	}
-	b, err := newBuilder(t, buildFlags...)
+	ctx, built, done, err := buildFor(cmd, t, buildFlags...)
 	if err != nil {
 		return err
 	}
-	defer b.close()
-	ctx, stop := signal.NotifyContext(cmd.Context(), os.Interrupt, syscall.SIGTERM)
-	defer stop()
-	built, err := b.build(ctx)
-	if err == nil {
-		err = built.needVerbs(cmd.CommandPath())
-	}
-	if err != nil {
-		return explain(cmd, err)
-	}
+	defer done()
 	all := []string{cmd.Name()}
 	for _, name := range flags {
 		if f := cmd.Flags().Lookup(name); f.Changed {
@@ -108,6 +99,29 @@ func passOn(cmd *cobra.Command, args []string, flags ...string) error {
 	program.Env = env
 	program.Stdin, program.Stdout, program.Stderr = os.Stdin, cmd.OutOrStdout(), cmd.ErrOrStderr()
 	return exitOf(program.Run())
+}
+
+// buildFor builds what cmd is about to execute. ctx ends with a signal; done releases it
+// and removes what was built.
+func buildFor(cmd *cobra.Command, t target, flags ...string) (ctx context.Context, out *build, done func(), err error) {
+	b, err := newBuilder(t, flags...)
+	if err != nil {
+		return nil, nil, nil, err
+	}
+	ctx, stop := signal.NotifyContext(cmd.Context(), os.Interrupt, syscall.SIGTERM)
+	done = func() {
+		stop()
+		b.close()
+	}
+	out, err = b.build(ctx)
+	if err == nil {
+		err = out.needVerbs(cmd.CommandPath())
+	}
+	if err != nil {
+		done()
+		return nil, nil, nil, explain(cmd, err)
+	}
+	return ctx, out, done, nil
 }
 
 // exitOf turns a program's end into an error with its code.

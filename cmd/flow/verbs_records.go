@@ -2,12 +2,9 @@ package main
 
 import (
 	"errors"
-	"os"
 	"os/exec"
-	"os/signal"
 	"path/filepath"
 	"strings"
-	"syscall"
 
 	"github.com/spf13/cobra"
 )
@@ -107,20 +104,11 @@ func passRecords(cmd *cobra.Command, args, flags []string) error {
 	}
 	data, _ := cmd.Flags().GetString("data")
 	env, data = dataFolder(env, data)
-	b, err := newBuilder(t, "-buildvcs=false")
+	ctx, built, done, err := buildFor(cmd, t, "-buildvcs=false")
 	if err != nil {
 		return err
 	}
-	defer b.close()
-	ctx, stop := signal.NotifyContext(cmd.Context(), os.Interrupt, syscall.SIGTERM)
-	defer stop()
-	built, err := b.build(ctx)
-	if err == nil {
-		err = built.needVerbs(cmd.CommandPath())
-	}
-	if err != nil {
-		return explain(cmd, err)
-	}
+	defer done()
 	built.env = env
 	told := newTalk(cmd.ErrOrStderr(), false)
 	local := &standIn{dir: data, share: true, complain: func(text string) { told.warn("%s", text) }}

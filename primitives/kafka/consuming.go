@@ -149,6 +149,19 @@ func isTopicName(s string) bool {
 	return s != "." && s != ".." && len(s) <= 249 && strings.Trim(s, allowed) == ""
 }
 
+// settle checks what was given and fills in the rest, by the processor and the environment.
+func (c *consuming) settle(env *primitives.Env) (driver.Consuming, driver.Cluster, error) {
+	if err := c.validate(); err != nil {
+		return driver.Consuming{}, driver.Cluster{}, err
+	}
+	with, err := c.of(env)
+	if err != nil {
+		return driver.Consuming{}, driver.Cluster{}, err
+	}
+	cluster, err := c.cluster.resolve()
+	return with, cluster, err
+}
+
 // of fills in what depends on the processor.
 func (c *consuming) of(env *primitives.Env) (driver.Consuming, error) {
 	out := c.settings()

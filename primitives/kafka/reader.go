@@ -47,14 +47,7 @@ var (
 )
 
 func openReader(ctx context.Context, cfg *consuming, env *primitives.Env) (primitives.Reader, error) {
-	if err := cfg.validate(); err != nil {
-		return nil, err
-	}
-	with, err := cfg.of(env)
-	if err != nil {
-		return nil, err
-	}
-	cluster, err := cfg.cluster.resolve()
+	with, cluster, err := cfg.settle(env)
 	if err != nil {
 		return nil, err
 	}
