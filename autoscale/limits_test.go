@@ -12,6 +12,21 @@ func TestDefaultsAreValid(t *testing.T) {
 	}
 }
 
+func TestDefaultsScale(t *testing.T) {
+	if l := Defaults(); !l.Enabled || l.ScaleDownWindow != 5*time.Minute || l.Cooldown != 0 {
+		t.Errorf("defaults: %+v", l)
+	}
+}
+
+// Both may be off: shrinking at once and no cooldown are choices that a user can make.
+func TestLimitsWithoutCalming(t *testing.T) {
+	l := Defaults()
+	l.Enabled, l.ScaleDownWindow, l.Cooldown = false, 0, 0
+	if err := l.Validate(); err != nil {
+		t.Error(err)
+	}
+}
+
 func TestLimitsOutOfRange(t *testing.T) {
 	for _, tc := range []struct {
 		option string
@@ -26,6 +41,10 @@ func TestLimitsOutOfRange(t *testing.T) {
 		{"consumer_backlog_burn_threshold is 0s", func(l *Limits) { l.BurnThreshold = 0 }},
 		{"consumer_cpu_percent_target is -1", func(l *Limits) { l.CPUTarget = -1 }},
 		{"consumer_cpu_percent_target is 100.5", func(l *Limits) { l.CPUTarget = 100.5 }},
+		{"autoscale_down_window_secs is -1s", func(l *Limits) { l.ScaleDownWindow = -time.Second }},
+		{"autoscale_down_window_secs is 24h0m1s", func(l *Limits) { l.ScaleDownWindow = MaxCalm + time.Second }},
+		{"autoscale_cooldown_secs is -1s", func(l *Limits) { l.Cooldown = -time.Second }},
+		{"autoscale_cooldown_secs is 24h0m1s", func(l *Limits) { l.Cooldown = MaxCalm + time.Second }},
 		{"target_num_ongoing_requests_per_replica is 0", func(l *Limits) { l.TargetOngoing = 0 }},
 		{"max_concurrent_queries is 0", func(l *Limits) { l.MaxConcurrency = 0 }},
 	} {
