@@ -208,6 +208,10 @@ func (f *Flow) config() (runtime.Config, error) {
 	if err != nil {
 		report(f.at, "", f.name, err)
 	}
+	only, err := f.only()
+	if err != nil {
+		report(f.at, "", f.name, err)
+	}
 	seen := map[string]*Processor{}
 	cfg := runtime.Config{
 		Name: f.name, AdminAddr: opts.adminAddr, DrainTimeout: opts.drain, Logger: opts.logger,
@@ -246,6 +250,9 @@ func (f *Flow) config() (runtime.Config, error) {
 		return cfg, errors.Join(errs...)
 	}
 	for _, p := range f.processors {
+		if !chosen(only, p.name()) {
+			continue // checked like the others, so that a mistake is seen wherever the flow runs
+		}
 		if p.consumer != nil {
 			c := p.consumer(&p.effective.spec)
 			c.Middleware = append(append([]Middleware(nil), opts.middleware...), c.Middleware...)
@@ -256,7 +263,9 @@ func (f *Flow) config() (runtime.Config, error) {
 		}
 	}
 	for _, h := range f.handlers {
-		cfg.Routes = append(cfg.Routes, h.route())
+		if chosen(only, h.pattern) {
+			cfg.Routes = append(cfg.Routes, h.route())
+		}
 	}
 	f.substitute(&cfg)
 	return cfg, nil

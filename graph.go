@@ -31,7 +31,8 @@ type GraphNode struct {
 	Source     string    `json:"source,omitempty"`
 	Sink       string    `json:"sink,omitempty"`
 	DeadLetter string    `json:"dead_letter,omitempty"`
-	At         string    `json:"at"` // file:line
+	Ends       bool      `json:"ends,omitempty"` // a consumer whose source may end
+	At         string    `json:"at"`             // file:line
 	Settings   []Setting `json:"settings,omitempty"`
 }
 
@@ -48,6 +49,7 @@ func (f *Flow) Graph() Graph {
 	defer f.checking.Unlock()
 	for _, p := range f.processors {
 		n := GraphNode{Kind: p.kind, Name: p.name(), Pattern: p.pattern, Source: p.source, Sink: p.sink, At: p.at}
+		n.Ends = p.consumer != nil && p.consumer(&p.settings.spec).Source.Bounded
 		if dead := p.settings.spec.deadLetter; dead != nil {
 			n.DeadLetter = dead.String()
 		}

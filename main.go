@@ -84,6 +84,7 @@ func (f *Flow) commands() *cobra.Command {
 	for _, cmd := range []*cobra.Command{root, run} {
 		cmd.Flags().String("http", "", "address for collectors and endpoints, default "+DefaultHTTPAddr)
 		cmd.Flags().String("admin", "", "address for health, metrics and state, default "+DefaultAdminAddr+`; "off" for none`)
+		cmd.Flags().String("only", "", "processors to run, separated by commas, as bill,ship; default FLOW_ONLY, or all")
 		cmd.Flags().Bool("json", false, "log as JSON")
 	}
 	root.AddCommand(f.tailCommand(), f.sendCommand(), f.replayCommand(), f.dlqCommand())
@@ -130,7 +131,7 @@ func Version() string {
 
 // runCommand runs the flow until a signal or its end.
 func (f *Flow) runCommand(cmd *cobra.Command) error {
-	for _, flag := range []string{"http", "admin"} {
+	for _, flag := range []string{"http", "admin", "only"} {
 		if v, _ := cmd.Flags().GetString(flag); v != "" {
 			if err := os.Setenv("FLOW_"+envName(flag), v); err != nil {
 				return err
@@ -183,8 +184,11 @@ func (f *Flow) announce(w io.Writer, a Addresses) {
 	}
 	fmt.Fprintln(w)
 	tab := tabwriter.NewWriter(w, 0, 0, 2, ' ', 0)
+	only, _ := f.only() // Validate has reported a mistake in it
 	for _, n := range f.Graph().Processors {
-		fmt.Fprintf(tab, "  %s\n", n.line())
+		if chosen(only, n.Name) {
+			fmt.Fprintf(tab, "  %s\n", n.line())
+		}
 	}
 	_ = tab.Flush()
 	fmt.Fprintln(w)
