@@ -38,7 +38,7 @@ func Defaults() Limits {
 		Start: 1, Min: 1, Max: 1, Enabled: true,
 		Frequency: 60 * time.Second, BurnThreshold: 60 * time.Second, CPUTarget: 25,
 		ScaleDownWindow: 5 * time.Minute,
-		TargetOngoing: 1, MaxConcurrency: 100,
+		TargetOngoing:   1, MaxConcurrency: 100,
 	}
 }
 
