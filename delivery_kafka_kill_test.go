@@ -4,18 +4,22 @@ import (
 	"bufio"
 	"context"
 	"encoding/json"
+	"errors"
 	"fmt"
 	"log/slog"
 	"math/rand/v2"
 	"os"
 	"os/exec"
 	"os/signal"
+	"slices"
 	"strconv"
+	"strings"
 	"syscall"
 	"testing"
 	"time"
 
 	"github.com/flowkit-go/flow"
+	"github.com/flowkit-go/flow/primitives"
 	"github.com/flowkit-go/flow/primitives/kafka"
 )
 
@@ -23,7 +27,8 @@ import (
 const kafkaChildVar = "FLOW_TEST_KAFKA_CHILD"
 
 // A kafkaChild is the flow that a process runs: a copy of "in" to "out". It prints the
-// number of each record when its handler starts (+) and when it ends (-).
+// number of each record when its handler starts (+), when it ends (-), and when it is
+// told that the partition was lost (!); and its warnings (#).
 type kafkaChild struct {
 	Brokers []string
 	Prefix  string        // of the rig
@@ -34,6 +39,7 @@ type kafkaChild struct {
 	Buffer  int
 	Takes   time.Duration // the handler, at most
 	Hold    int           // records from here on never end, when it is not 0
+	Late    int           // this record ends only when it was cancelled, with a result (its negative), when it is not 0
 }
 
 func runKafkaChild(config string) error {
@@ -56,7 +62,7 @@ func runKafkaChild(config string) error {
 	if c.Buffer > 0 {
 		options = append(options, flow.Buffer(c.Buffer, 1<<20))
 	}
-	app := flow.New("test", flow.AdminAddr("off"), flow.Logger(slog.New(slog.DiscardHandler)))
+	app := flow.New("test", flow.AdminAddr("off"), flow.Logger(slog.New(aloud{})))
 	k := kafkaRig{cluster: kafka.Cluster{Brokers: c.Brokers}, prefix: c.Prefix}
 	flow.Consumer(app, "p", k.in(), k.out(), func(ctx context.Context, v int) (int, error) {
 		fmt.Fprintf(os.Stdout, "+%d\n", v) // one write each, so that a kill loses no line
@@ -67,18 +73,38 @@ func runKafkaChild(config string) error {
 			<-ctx.Done()
 			return v, ctx.Err()
 		}
+		if c.Late > 0 && v == c.Late {
+			<-ctx.Done()
+			if errors.Is(context.Cause(ctx), primitives.ErrLost) {
+				fmt.Fprintf(os.Stdout, "!%d\n", v)
+			}
+			return -v, nil
+		}
 		fmt.Fprintf(os.Stdout, "-%d\n", v)
 		return v, nil
 	}, options...)
 	return app.Run(ctx)
 }
 
+// aloud prints warnings and errors.
+type aloud struct{}
+
+func (aloud) Enabled(_ context.Context, level slog.Level) bool { return level >= slog.LevelWarn }
+
+func (aloud) Handle(_ context.Context, r slog.Record) error {
+	_, err := fmt.Fprintf(os.Stdout, "#%q\n", r.Message)
+	return err
+}
+func (aloud) WithAttrs([]slog.Attr) slog.Handler { return aloud{} }
+func (aloud) WithGroup(string) slog.Handler      { return aloud{} }
+
 // child is one such process.
 type child struct {
-	k              *kafkaRig
-	cmd            *exec.Cmd
-	started, ended seen[int]
-	over           chan error
+	k                    *kafkaRig
+	cmd                  *exec.Cmd
+	started, ended, lost seen[int]
+	warned               seen[string]
+	over                 chan error
 }
 
 // spawn starts a process; it is killed at the end of the test.
@@ -102,10 +128,14 @@ func (k *kafkaRig) spawn(c kafkaChild) *child {
 	go func() {
 		for lines := bufio.NewScanner(out); lines.Scan(); {
 			text := lines.Text()
-			if n, err := strconv.Atoi(text[1:]); err != nil {
+			if text[0] == '#' {
+				p.warned.add(text[1:])
+			} else if n, err := strconv.Atoi(text[1:]); err != nil {
 				k.t.Errorf("the process has said %q", text)
 			} else if text[0] == '+' {
 				p.started.add(n)
+			} else if text[0] == '!' {
+				p.lost.add(n)
 			} else {
 				p.ended.add(n)
 			}
@@ -307,5 +337,47 @@ func TestDelivery_128_kafka_frozen(t *testing.T) {
 		if n := a.ended.len(); n <= 15 {
 			t.Errorf("the process that was frozen has handled %d records, want more after it went on", n)
 		}
+	})
+}
+
+// A process is frozen while it handles a record, so long that its session is over and
+// another one has the partition. When it goes on it has lost the partition, in contrast to
+// giving it back: the handler is told, its result is dropped, nothing is committed.
+func TestDelivery_095_kafka_frozen(t *testing.T) {
+	onKafka(t, func(t *testing.T, k *kafkaRig) {
+		k.create(2, "in")
+		k.create(1, "out")
+		k.fill(0, 0, 3)
+		k.fill(1, 0, 3)
+		a := k.spawn(kafkaChild{Every: 20 * time.Millisecond, Late: 3})
+		k.settled(3, 3)
+		k.fill(0, 3, 6)
+		k.until("the record is in the handler", func() bool { return slices.Contains(a.started.all(), 3) })
+		a.signal("STOP")
+		b := k.launch(2, k.copy(unchanged)) // when the session of a is over
+		k.settled(6, 3)
+		k.fill(1, 3, 6)
+		k.settled(6, 6)
+		a.signal("CONT")
+		k.until("the handler knows that the partition is lost", func() bool { return a.lost.len() > 0 })
+		k.until("it is a member again", func() bool { return len(b.processor().Lanes) == 1 })
+		equal(t, "committed", []int64{k.committed(0), k.committed(1)}, []int64{6, 6})
+		for p := range int32(2) {
+			k.fill(p, 6, 12)
+		}
+		k.settled(12, 12)
+		a.stop()
+		b.stopped()
+		equal(t, "lost in the handler", a.lost.all(), []int{3})
+		if a.ended.len() < 12 {
+			t.Errorf("the process has handled %d records, want six more after it went on", a.ended.len()-6)
+		}
+		for _, said := range a.warned.all() {
+			if strings.Contains(said, "commit") {
+				t.Errorf("the process that had lost its partitions has tried to commit: %s", said)
+			}
+		}
+		equal(t, "it knows why", slices.Contains(a.warned.all(), `"membership lost"`), true)
+		k.seen(numbers(0, 12), numbers(1000, 1012))
 	})
 }

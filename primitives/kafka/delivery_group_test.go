@@ -305,11 +305,12 @@ func TestDelivery_082_083_assignments(t *testing.T) {
 	}
 }
 
-// A partition that comes back goes on where its other owner has committed.
-func TestDelivery_090_there_and_back(t *testing.T) {
-	c := two(t, 10)
+// testThereAndBack: a partition that comes back goes on where its other owner has
+// committed. The topic has two partitions of ten records.
+func testThereAndBack(t *testing.T, c Cluster, name string) {
 	ctx := testContext(t)
-	topic := quick(at(c), "g")
+	topic := quick(c, "g-"+name)
+	topic.Name = name
 	a := join(t, topic, 100)
 	ds := a.take(ctx, 20)
 	var early []primitivetest.Delivery
@@ -355,9 +356,20 @@ func TestDelivery_090_there_and_back(t *testing.T) {
 			t.Error(err)
 		}
 	}
-	if got := committed(t, c.ListenAddrs(), "g", moved); got != 8 {
+	if got := committed(t, c.Brokers, topic.Group, moved); got != 8 {
 		t.Errorf("committed %d, want 8", got)
 	}
+}
+
+func TestDelivery_090_there_and_back(t *testing.T) { testThereAndBack(t, at(two(t, 10)), "in") }
+
+func TestDelivery_090_there_and_back_real(t *testing.T) {
+	brokers := realBrokers(t)
+	name := create(t, brokers, 2, nil)
+	for p := range int32(2) {
+		write(t, Topic[[]byte]{Name: name, Cluster: Cluster{Brokers: brokers}}, in(p, 0, 10)...)
+	}
+	testThereAndBack(t, Cluster{Brokers: brokers}, name)
 }
 
 // A revoke whose handler never ends is given up when the group waits no longer.

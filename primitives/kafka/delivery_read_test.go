@@ -2,6 +2,7 @@ package kafka
 
 import (
 	"fmt"
+	"slices"
 	"testing"
 	"time"
 
@@ -12,6 +13,7 @@ import (
 	"github.com/twmb/franz-go/pkg/kmsg"
 
 	"github.com/flowkit-go/flow/primitives"
+	"github.com/flowkit-go/flow/primitives/primitivetest"
 )
 
 // A compacted log has holes: the lane is told of those at its end.
@@ -180,11 +182,12 @@ func TestDelivery_088_pause(t *testing.T) {
 	}
 }
 
-// A partition that stays through an incremental rebalance stays paused.
-func TestDelivery_089_pause_and_rebalance(t *testing.T) {
-	c := two(t, 0)
+// testPauseAndRebalance: a partition that stays through an incremental rebalance stays
+// paused. The topic has two partitions and no record.
+func testPauseAndRebalance(t *testing.T, c Cluster, name string) {
 	ctx := testContext(t)
-	topic := quick(at(c), "g")
+	topic := quick(c, "g-"+name)
+	topic.Name = name
 	a := join(t, topic, 100)
 	a.owns(ctx, 2)
 	all, err := a.Partitions(ctx)
@@ -211,6 +214,75 @@ func TestDelivery_089_pause_and_rebalance(t *testing.T) {
 	}
 	a.Resume(all)
 	a.take(ctx, 5)
+}
+
+func TestDelivery_089_pause_and_rebalance(t *testing.T) {
+	testPauseAndRebalance(t, at(two(t, 0)), "in")
+}
+
+func TestDelivery_089_pause_and_rebalance_real(t *testing.T) {
+	brokers := realBrokers(t)
+	testPauseAndRebalance(t, Cluster{Brokers: brokers}, create(t, brokers, 2, nil))
+}
+
+// testPauseAndEagerRebalance: with a strategy that gives all partitions back before each
+// join, also the one that comes back is assigned anew: it is not paused, and goes on at
+// what is committed. (The runtime pauses it again as it is assigned.) The topic has two
+// partitions of five records.
+func testPauseAndEagerRebalance(t *testing.T, c Cluster, name string) {
+	for _, balance := range []Balance{Range, Sticky} {
+		t.Run(string(balance), func(t *testing.T) {
+			ctx := testContext(t)
+			topic := quick(c, fmt.Sprint("g-", name, "-", balance))
+			topic.Name, topic.Balance = name, []Balance{balance}
+			a := join(t, topic, 100)
+			ds := a.take(ctx, 10)
+			var done []primitivetest.Delivery
+			for _, d := range ds {
+				if d.Record.Offset < 2 {
+					done = append(done, d)
+				}
+			}
+			if err := a.commit(ctx, done); err != nil {
+				t.Fatal(err)
+			}
+			all, err := a.Partitions(ctx)
+			if err != nil {
+				t.Fatal(err)
+			}
+			a.Pause(all)
+			b := join(t, topic, 100)
+			b.owns(ctx, 1)
+			if err := a.in.Wait(ctx, func() bool {
+				return len(a.in.Lanes()) == 1 && !slices.Contains([]*primitivetest.Lane{ds[0].Lane, ds[9].Lane}, a.in.Lanes()[0])
+			}); err != nil {
+				t.Fatalf("no lane anew: %v", err)
+			}
+			for _, m := range []*member{a, b} {
+				lane := m.in.Lanes()[0]
+				again := m.take(ctx, 3)
+				if lane.Start != 2 || again[0].Lane != lane || again[0].Record.Offset != 2 {
+					t.Errorf("%s begins at %d with %d, want what is committed: 2", lane.Partition, lane.Start, again[0].Record.Offset)
+				}
+			}
+			if x, y := a.in.Lanes()[0].Partition, b.in.Lanes()[0].Partition; x == y {
+				t.Errorf("both have %s", x)
+			}
+		})
+	}
+}
+
+func TestDelivery_089_pause_and_eager_rebalance(t *testing.T) {
+	testPauseAndEagerRebalance(t, at(two(t, 5)), "in")
+}
+
+func TestDelivery_089_pause_and_eager_rebalance_real(t *testing.T) {
+	brokers := realBrokers(t)
+	name := create(t, brokers, 2, nil)
+	for p := range int32(2) {
+		write(t, Topic[[]byte]{Name: name, Cluster: Cluster{Brokers: brokers}}, in(p, 0, 5)...)
+	}
+	testPauseAndEagerRebalance(t, Cluster{Brokers: brokers}, name)
 }
 
 // Leaders move without a loss, a repetition or an error.

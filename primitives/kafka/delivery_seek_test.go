@@ -3,7 +3,9 @@ package kafka
 import (
 	"errors"
 	"strings"
+	"sync"
 	"testing"
+	"time"
 
 	"github.com/twmb/franz-go/pkg/kmsg"
 
@@ -35,29 +37,97 @@ func one(t *testing.T, n int) (m *member, p primitives.Partition, next func() in
 	return m, p, next, commitErrors
 }
 
-func TestDelivery_085_seek(t *testing.T) {
-	m, p, next, _ := one(t, 5)
+// testSeek: a partition that is paused and sought as it is assigned begins where it is
+// sought to; later it goes back, and nothing of the lanes before counts any longer. The partition
+// has five records.
+func testSeek(t *testing.T, c Cluster, name string) {
 	ctx := testContext(t)
-	old := m.take(ctx, 5)[0].Lane
-	if err := m.Seek(ctx, p, 1); err != nil {
+	p := primitives.Partition{Topic: name}
+	m := newMember(t, Topic[[]byte]{Name: name, Group: "g-" + name, Cluster: c, Start: Earliest}, primitivetest.NewIntake(100))
+	within := &seeking{Intake: pausing{m.in, m.reader}, done: make(chan error, 1), seek: func() error {
+		err := m.Seek(ctx, primitives.Partition{Topic: name, ID: 1}, 1)
+		if !errors.Is(err, primitives.ErrNotAssigned) {
+			t.Errorf("seek of what is not held: %v", err)
+		}
+		return m.Seek(ctx, p, 1)
+	}}
+	m.startWith(within)
+	m.owns(ctx, 1)
+	first := m.in.Lanes()[0]
+	if err := <-within.done; err != nil {
 		t.Fatal(err)
 	}
-	if got := next(); got != 1 {
-		t.Errorf("committed %d, want 1", got)
+	m.Resume([]primitives.Partition{p})
+	ds := m.take(ctx, 4)
+	if ds[0].Record.Offset != 1 {
+		t.Errorf("begins with %d, want 1", ds[0].Record.Offset)
 	}
-	if ds := m.take(ctx, 4); ds[0].Record.Offset != 1 || ds[0].Lane == old {
+	if n, _ := m.in.Pushed(); n != 4 {
+		t.Errorf("%d records have come, want those from 1 on: 4", n)
+	}
+	if err := m.commit(ctx, ds); err != nil {
+		t.Fatal(err)
+	}
+
+	m.Resume([]primitives.Partition{p})
+	second := ds[0].Lane
+	if err := m.Seek(ctx, p, 2); err != nil {
+		t.Fatal(err)
+	}
+	if got := committed(t, c.Brokers, "g-"+name, p); got != 2 {
+		t.Errorf("committed %d, want 2", got)
+	}
+	m.Resume([]primitives.Partition{p}) // it was paused as it was assigned again
+	if ds := m.take(ctx, 3); ds[0].Record.Offset != 2 || ds[0].Lane == second {
 		t.Errorf("goes on with %d", ds[0].Record.Offset)
 	}
-	if _, lost := old.Released(); !lost {
-		t.Error("the old lane is not lost")
+	for _, old := range []*primitivetest.Lane{first, second} {
+		if _, lost := old.Released(); !lost {
+			t.Error("the old lane is not lost")
+		}
+		late := []primitives.Commit{{Partition: p, Epoch: old.Epoch(), Next: 5}}
+		if err := m.Commit(ctx, late); !errors.Is(err, primitives.ErrNotAssigned) {
+			t.Errorf("a late commit of the lane before: %v", err)
+		}
 	}
-	late := []primitives.Commit{{Partition: p, Epoch: old.Epoch(), Next: 5}}
-	if err := m.Commit(ctx, late); !errors.Is(err, primitives.ErrNotAssigned) {
-		t.Errorf("a late commit of the lane before: %v", err)
-	}
-	if err := m.Seek(ctx, primitives.Partition{Topic: "in"}, 1); !errors.Is(err, primitives.ErrNotAssigned) {
-		t.Errorf("seek of what is not held: %v", err)
-	}
+}
+
+// seeking is an Intake that has something done as a partition is assigned, whose lane is
+// known already. It does not wait for the end.
+type seeking struct {
+	primitives.Intake
+	seek func() error
+	once sync.Once
+	done chan error
+}
+
+func (in *seeking) Assign(p primitives.Partition, start int64) primitives.Lane {
+	lane := in.Intake.Assign(p, start)
+	in.once.Do(func() {
+		over := make(chan struct{})
+		go func() {
+			defer close(over)
+			in.done <- in.seek()
+		}()
+		select {
+		case <-over:
+		case <-time.After(100 * time.Millisecond):
+		}
+	})
+	return lane
+}
+
+func TestDelivery_085_seek(t *testing.T) {
+	c := fake(t)
+	write(t, Topic[[]byte]{Name: "out", Cluster: at(c)}, in(0, 0, 5)...)
+	testSeek(t, at(c), "out")
+}
+
+func TestDelivery_085_seek_real(t *testing.T) {
+	c := Cluster{Brokers: realBrokers(t)}
+	name := create(t, c.Brokers, 1, nil)
+	write(t, Topic[[]byte]{Name: name, Cluster: c}, in(0, 0, 5)...)
+	testSeek(t, c, name)
 }
 
 func TestDelivery_086_seek_to_nowhere(t *testing.T) {

@@ -36,10 +36,7 @@ func TestPauseWithinAssign(t *testing.T) {
 	c := two(t, 5)
 	ctx := testContext(t)
 	m := newMember(t, quick(at(c), "g"), primitivetest.NewIntake(100))
-	running, cancel := context.WithCancel(context.Background())
-	m.cancel = cancel
-	go func() { m.ended <- m.Run(running, pausing{m.in, m.reader}) }()
-	t.Cleanup(m.leave)
+	m.startWith(pausing{m.in, m.reader})
 	m.owns(ctx, 2)
 	lane := m.in.Lanes()[0]
 	m.Reclaim(lane.Partition, lane.Epoch())

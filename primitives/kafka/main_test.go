@@ -122,10 +122,13 @@ func openMember[T any](t testing.TB, topic Topic[T], in *primitivetest.Intake, p
 	return &member{reader: r.(*reader), t: t, in: in, ended: make(chan error, 1)}
 }
 
-func (m *member) start() {
+func (m *member) start() { m.startWith(m.in) }
+
+// startWith is start with an intake that stands before the member's own.
+func (m *member) startWith(in primitives.Intake) {
 	ctx, cancel := context.WithCancel(context.Background())
 	m.cancel = cancel
-	go func() { m.ended <- m.Run(ctx, m.in) }()
+	go func() { m.ended <- m.Run(ctx, in) }()
 	m.t.Cleanup(m.leave)
 }
 

@@ -26,8 +26,8 @@ type reader struct {
 	tiers    []*tier           // for records that come again later, by delay
 
 	// begins is held while a lane begins and is put in place, and taken before mu. It
-	// keeps lanes from beginning for what is being given up. Assign is not called with
-	// mu held: the runtime may pause the partition from within it.
+	// keeps lanes from beginning for what is being given up, and who has been told of a
+	// lane from finding it missing. Assign is not called with mu held: the runtime may pause the partition from within it.
 	begins sync.Mutex
 
 	mu       sync.Mutex

@@ -18,6 +18,8 @@ var (
 // Reclaim gives up the lane of a partition as lost, and begins the partition anew
 // at what is committed. The group does not notice.
 func (r *reader) Reclaim(p primitives.Partition, epoch int64) {
+	r.begins.Lock() // the lane may be known to who calls, and not yet be in place
+	defer r.begins.Unlock()
 	r.mu.Lock()
 	defer r.mu.Unlock()
 	a := r.held[p]
@@ -46,35 +48,44 @@ func (r *reader) Seek(ctx context.Context, p primitives.Partition, next int64) e
 		return fmt.Errorf("kafka: seek %s: offset %d: give one from 0 on", p, next)
 	}
 	who := r.consumer.Member() // before it is looked whether the partition is held
+	done, err := r.startSeek(ctx, who, p, next)
+	if err != nil {
+		return err
+	}
+	if err := <-done; err != nil {
+		return fmt.Errorf("kafka: seek %s to %d: %w", p, next, err)
+	}
+	return nil
+}
+
+// startSeek begins a seek, whose commit done tells of.
+func (r *reader) startSeek(ctx context.Context, who driver.Member, p primitives.Partition, next int64) (done <-chan error, err error) {
+	r.begins.Lock() // as in Reclaim
+	defer r.begins.Unlock()
 	r.mu.Lock()
+	defer r.mu.Unlock()
+	if r.closed {
+		return nil, primitives.ErrClosed
+	}
 	a := r.held[p]
-	if r.closed || !r.mayReplace(a) {
-		closed := r.closed
-		r.mu.Unlock()
-		if closed {
-			return primitives.ErrClosed
-		}
-		return fmt.Errorf("kafka: seek %s: %w", p, primitives.ErrNotAssigned)
+	if !r.mayReplace(a) {
+		return nil, fmt.Errorf("kafka: seek %s: %w", p, primitives.ErrNotAssigned)
 	}
 	lane, running := a.lane, r.running
 	a.lane = nil
-	done := make(chan error, 1)
+	committed := make(chan error, 1)
 	r.tasks.Go(func() {
 		r.intake.Lose(lane)
 		r.consumer.Stop(p)
 		err := errors.Join(r.consumer.Commit(ctx, who, []driver.Offset{{Partition: p, Next: next}})...)
-		done <- err
+		committed <- err
 		if err != nil {
 			r.beginAnew(running, a)
 			return
 		}
 		r.begin(a, next)
 	})
-	r.mu.Unlock()
-	if err := <-done; err != nil {
-		return fmt.Errorf("kafka: seek %s to %d: %w", p, next, err)
-	}
-	return nil
+	return committed, nil
 }
 
 // beginAnew assigns a partition that is held and has no lane.
