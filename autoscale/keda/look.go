@@ -1,0 +1,163 @@
+package keda
+
+import (
+	"errors"
+	"fmt"
+	"math"
+	"time"
+)
+
+// A look is what was found of one processor at one time, over all its processes.
+// A float that is not known is NaN.
+type look struct {
+	at  time.Time
+	err error // nothing is known
+
+	processes  int
+	replicas   int  // of all processes; the processes themselves where those are not asked
+	counted    bool // replicas are of the processes' own
+	unanswered []string
+	paused     bool // by hand, in some process
+
+	partitions int // of the source; 0 not known
+	working    int // partitions with records; 0 not known
+	committed  map[string]int64
+	throughput float64 // as the processes tell; NaN where the group is asked
+	backlog    float64
+	shared     bool // the backlog is that of one source which every process told in whole
+	cpu        float64
+	ongoing    float64 // handler calls in progress, and requests that wait
+}
+
+// everyone is what a look at the processes gave.
+type everyone struct {
+	asked bool // there are names to look under
+	peers []peer
+	err   error
+}
+
+// lookAt joins what the group and the processes tell of a processor.
+func lookAt(at time.Time, p *Processor, standing Standing, groupErr error, all everyone) look {
+	unknown := math.NaN()
+	l := look{at: at, throughput: unknown, backlog: unknown, cpu: unknown, ongoing: unknown}
+	if p.Group != nil && groupErr != nil {
+		l.err = groupErr
+		return l
+	}
+	if all.asked {
+		l.count(p, all)
+	}
+	switch {
+	case p.Group != nil:
+		l.group(standing, all)
+	case !all.asked:
+		l.err = errors.New("the source does not tell how far all processes are: name them by --peers or FLOW_PEERS")
+	case all.err != nil:
+		l.err = all.err
+	case l.processes > 0 && len(l.unanswered) == l.processes:
+		l.err = fmt.Errorf("no process answers: %s", l.unanswered[0])
+	}
+	return l
+}
+
+// count adds up what the processes tell.
+func (l *look) count(p *Processor, all everyone) {
+	var cpu, most, sum, throughput float64
+	told, answered := 0, 0
+	held := map[string]bool{}
+	l.counted, l.ongoing = true, 0
+	for _, peer := range all.peers {
+		if peer.err != nil {
+			l.processes++
+			l.unanswered = append(l.unanswered, fmt.Sprintf("%s: %v", peer.address, peer.err))
+			continue
+		}
+		for _, s := range peer.state.Processors {
+			if s.Name != p.Name { // it may be one that runs other processors
+				continue
+			}
+			l.processes++
+			answered++
+			l.replicas += s.Replicas
+			l.paused = l.paused || s.Paused
+			l.ongoing += float64(s.InFlight)
+			throughput += s.Throughput
+			if s.Backlog != nil {
+				told++
+				most, sum = max(most, float64(*s.Backlog)), sum+float64(*s.Backlog)
+			}
+			if s.CPU != nil {
+				cpu += *s.CPU * float64(s.Replicas)
+			} else {
+				cpu = math.NaN()
+			}
+			for _, lane := range s.Lanes {
+				key := fmt.Sprintf("%s/%d", lane.Topic, lane.Partition)
+				l.shared = l.shared || held[key]
+				held[key] = true
+			}
+		}
+	}
+	if answered > 0 && l.replicas > 0 {
+		l.cpu = cpu / float64(l.replicas)
+	}
+	l.throughput = throughput
+	if told == answered {
+		if l.backlog = sum; l.shared {
+			l.backlog = most
+		}
+	}
+	if p.Requests { // its backlog are the requests that wait
+		l.ongoing += sum
+	}
+	l.missing(answered)
+}
+
+// missing makes unknown what depends on processes that did not answer. They are taken
+// to be like the others.
+func (l *look) missing(answered int) {
+	n := l.processes - answered
+	if n == 0 {
+		return
+	}
+	each := 1
+	if answered > 0 {
+		each = max((l.replicas+answered-1)/answered, 1)
+	}
+	l.replicas += n * each
+	l.throughput, l.backlog, l.cpu, l.ongoing = math.NaN(), math.NaN(), math.NaN(), math.NaN()
+}
+
+// group takes from the source what it knows better than the processes.
+func (l *look) group(s Standing, all everyone) {
+	l.committed, l.partitions = s.Committed, len(s.Waiting)
+	l.backlog, l.throughput, l.shared = 0, math.NaN(), false
+	for _, n := range s.Waiting {
+		l.backlog += float64(max(n, 0))
+		if n > 0 {
+			l.working++
+		}
+	}
+	switch {
+	case !all.asked:
+		l.processes, l.replicas = s.Members, s.Members
+	case all.err != nil:
+		l.processes, l.replicas, l.counted = s.Members, s.Members, true
+		l.unanswered = []string{all.err.Error()}
+	case s.Members > l.processes:
+		// Some are not under the name, such as those that are not ready.
+		n := s.Members - l.processes
+		l.unanswered = append(l.unanswered, fmt.Sprintf("%d more read, and were not found", n))
+		answered := l.processes
+		l.processes = s.Members
+		backlog := l.backlog
+		l.missing(answered)
+		l.backlog = backlog
+	}
+}
+
+// idle reports whether there was nothing to do; moved is what was done since the look
+// before.
+func (l *look) idle(threshold, moved float64) bool {
+	return l.err == nil && l.backlog <= threshold && moved == 0 && !(l.ongoing > 0)
+}

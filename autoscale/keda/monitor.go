@@ -1,0 +1,286 @@
+package keda
+
+import (
+	"fmt"
+	"math"
+	"sync"
+	"time"
+
+	"github.com/flowkit-go/flow/autoscale"
+)
+
+// A State is what a Scaler knows of a processor: its last look and its last decision.
+type State struct {
+	Processor  string             `json:"processor"`
+	Time       time.Time          `json:"time"`
+	Error      string             `json:"error,omitempty"` // nothing is known
+	Processes  int                `json:"processes"`
+	Replicas   int                `json:"replicas"` // of all processes; the processes where those are not asked
+	Counted    bool               `json:"counted"`  // replicas are what the processes tell, and decisions are in replicas
+	Unanswered []string           `json:"unanswered,omitempty"`
+	Backlog    *float64           `json:"backlog"`    // nil: not known
+	Shared     bool               `json:"shared"`     // the backlog is the largest that a process told, as all told of one source
+	Throughput *float64           `json:"throughput"` // records per second; nil: not known
+	Ongoing    *float64           `json:"ongoing,omitempty"`
+	Partitions int                `json:"partitions,omitempty"`
+	Decision   autoscale.Decision `json:"decision"`
+	Wanted     int                `json:"wanted"` // processes, by the replicas that one has at most
+}
+
+// monitor follows one processor. Its update is called by one goroutine.
+type monitor struct {
+	p    *Processor
+	idle time.Duration
+
+	governor *autoscale.Governor // none while there is no process
+	decided  time.Time           // by the look's time; zero before the first
+	asked    time.Time           // when a decision last asked for as much as the one before, or more
+	backlog  float64             // at the last decision
+	last     map[string]int64    // position by partition
+	moved    float64             // positions that the group has moved in all
+
+	mu      sync.Mutex
+	samples []sample // oldest first
+	state   State
+	err     error
+	changed chan struct{} // closed, and made anew, by each update
+}
+
+// sample is what is kept of a look.
+type sample struct {
+	look
+	moved float64 // positions, of all looks
+}
+
+func newMonitor(p *Processor, idle time.Duration) *monitor {
+	return &monitor{
+		p: p, idle: idle, changed: make(chan struct{}),
+		err:   fmt.Errorf("%w: nothing was found out yet", errUnknown),
+		state: State{Processor: p.Name},
+	}
+}
+
+// update takes a look in, and decides when it is time for that: when the clock passes
+// a multiple of autoscale_frequency, so that several Scalers of one flow decide at the
+// same time and see the same.
+func (m *monitor) update(l look) {
+	for part, next := range l.committed {
+		if before, known := m.last[part]; known {
+			m.moved += float64(max(0, next-before)) // one that was set back says nothing about speed
+		}
+	}
+	if l.committed != nil {
+		m.last = l.committed
+	}
+	m.mu.Lock()
+	m.samples = append(m.samples, sample{l, m.moved})
+	m.forget(l.at)
+	signals := m.signals(l)
+	state, d := m.stateAt(l, signals), m.state.Decision
+	m.mu.Unlock()
+
+	every := m.p.Limits.Frequency
+	due := !m.decided.Truncate(every).Equal(l.at.Truncate(every))
+	switch {
+	case l.err != nil: // what was decided is not known to be right any longer
+	case l.processes == 0:
+		d = first(l)
+		m.governor, m.decided, m.backlog = nil, l.at, l.backlog
+	case due || m.governor == nil:
+		d = m.decide(signals, l)
+	}
+
+	m.mu.Lock()
+	defer m.mu.Unlock()
+	state.Decision = d
+	state.Wanted = m.processes(d.Replicas, state, m.p.replicasPerProcess())
+	m.state, m.err = state, nil
+	if l.err != nil {
+		m.err = fmt.Errorf("%w: %w", errUnknown, l.err)
+	}
+	close(m.changed)
+	m.changed = make(chan struct{})
+}
+
+// first is the decision while there is no process: how many are needed is seen when
+// one has shown how fast it is.
+func first(l look) autoscale.Decision {
+	return autoscale.Decision{
+		Time: l.at, Want: 1, Replicas: 1, Rule: autoscale.RuleStart,
+		Reason: "no process runs: the first one shows how fast it is",
+	}
+}
+
+// decide asks the governor. What is not known, or not of all processes, shrinks nothing
+// that was decided before.
+func (m *monitor) decide(s autoscale.Signals, l look) autoscale.Decision {
+	fresh := m.governor == nil
+	if fresh {
+		m.governor = autoscale.NewGovernor()
+		s.Elapsed = 0
+	}
+	next := m.governor.Next
+	if m.p.Requests {
+		next = m.governor.NextOngoing
+	}
+	d := next(s, m.p.limits())
+	before := m.state.Decision.Replicas
+	if fresh {
+		before = 0
+	}
+	if d.Replicas >= before {
+		m.asked = l.at
+	}
+	blind := d.Rule == autoscale.RuleUnknown || len(l.unanswered) > 0
+	switch held := max(before, s.Replicas); {
+	case fresh:
+	case blind && d.Replicas < held:
+		d.Reason += fmt.Sprintf("; kept at %d, as not all is known", held)
+		d.Replicas = held
+	case d.Replicas < before && s.Replicas < before && l.at.Sub(m.asked) <= m.p.Limits.ScaleDownWindow:
+		// A pod takes its time to start, and the governor knows of those that run only.
+		d.Reason += fmt.Sprintf("; kept at %d, of which %d run", before, s.Replicas)
+		d.Replicas = before
+	}
+	if n := len(l.unanswered); n > 0 {
+		d.Reason += fmt.Sprintf("; not known of %s", l.unanswered[0])
+		if n > 1 {
+			d.Reason += fmt.Sprintf(" and %d more", n-1)
+		}
+	}
+	m.decided, m.backlog = l.at, l.backlog
+	return d
+}
+
+// signals are those of all processes together. mu is held.
+func (m *monitor) signals(l look) autoscale.Signals {
+	s := autoscale.Signals{
+		Time: l.at, Replicas: l.replicas, Processes: l.processes,
+		Throughput: m.throughput(l), Backlog: l.backlog, PrevBacklog: m.backlog,
+		Pulls: math.Inf(1), // whether tasks come to take records is each process's own concern
+		CPU:   l.cpu, Busy: math.NaN(), Ongoing: m.ongoing(l),
+		NumCPUs: m.p.NumCPUs, FreeCPUs: math.Inf(1), // machines are what is asked for
+	}
+	if !m.decided.IsZero() {
+		s.Elapsed = l.at.Sub(m.decided)
+	}
+	if l.working > 0 {
+		s.Parallel = l.working
+		if l.counted {
+			s.Parallel = m.p.parallel(l.working)
+		}
+	}
+	if l.paused {
+		s.Throughput, s.CPU = math.NaN(), math.NaN() // what rests says nothing about what is needed
+	}
+	return s
+}
+
+// throughput is that of the time since the last decision, in as far as the number of
+// processes has been what it is now: a process that starts or ends takes partitions
+// along, and what moved meanwhile is no measure. It is not known before half of
+// autoscale_frequency. mu is held.
+func (m *monitor) throughput(l look) float64 {
+	if m.p.Group == nil || l.err != nil {
+		return l.throughput
+	}
+	from := m.samples[len(m.samples)-1]
+	for i := len(m.samples) - 2; i >= 0; i-- {
+		s := m.samples[i]
+		if s.err == nil && s.processes != l.processes || l.at.Sub(s.at) > m.p.Limits.Frequency {
+			break
+		}
+		if s.err == nil {
+			from = s
+		}
+	}
+	span := l.at.Sub(from.at)
+	if span < m.p.Limits.Frequency/2 || span <= 0 {
+		return math.NaN()
+	}
+	return (m.moved - from.moved) / span.Seconds()
+}
+
+// ongoing is the mean over the last autoscale_frequency. mu is held.
+func (m *monitor) ongoing(l look) float64 {
+	sum, n := 0.0, 0
+	for _, s := range m.samples {
+		if s.err == nil && l.at.Sub(s.at) < m.p.Limits.Frequency && !math.IsNaN(s.ongoing) {
+			sum += s.ongoing
+			n++
+		}
+	}
+	if n == 0 || math.IsNaN(l.ongoing) {
+		return math.NaN()
+	}
+	return sum / float64(n)
+}
+
+// forget drops samples that nothing is measured by any longer, and the positions of
+// the others. mu is held.
+func (m *monitor) forget(now time.Time) {
+	keep := max(m.p.Limits.Frequency, m.idle)
+	old := 0
+	for old < len(m.samples)-2 && now.Sub(m.samples[old+1].at) > keep {
+		old++
+	}
+	m.samples = append(m.samples[:0], m.samples[old:]...)
+	m.samples[len(m.samples)-1].committed = nil
+}
+
+// active reports whether the processor has something to do, or had within the idle
+// time. What is not known counts as that. mu is held.
+func (m *monitor) active(threshold float64) bool {
+	if m.p.Requests || len(m.samples) == 0 {
+		return true // a request that nobody takes is lost
+	}
+	now := m.samples[len(m.samples)-1]
+	if now.err != nil {
+		return true
+	}
+	if now.processes == 0 && !(math.IsNaN(now.backlog)) {
+		return now.backlog > threshold
+	}
+	for i := len(m.samples) - 1; i > 0; i-- {
+		s := m.samples[i]
+		if !s.idle(threshold, s.moved-m.samples[i-1].moved) {
+			return true
+		}
+		if now.at.Sub(m.samples[i-1].at) >= m.idle {
+			return false
+		}
+	}
+	return true // not looked at for long enough
+}
+
+// processes is how many are needed for the replicas that were decided.
+func (m *monitor) processes(replicas int, s State, each int) int {
+	n := replicas
+	if s.Counted {
+		n = (replicas + each - 1) / each
+	}
+	if s.Partitions > 0 {
+		n = min(n, s.Partitions) // one more would get none
+	}
+	return max(n, 1)
+}
+
+// stateAt describes a look.
+func (m *monitor) stateAt(l look, s autoscale.Signals) State {
+	st := State{
+		Processor: m.p.Name, Time: l.at, Processes: l.processes, Replicas: l.replicas, Counted: l.counted,
+		Unanswered: l.unanswered, Shared: l.shared, Partitions: l.partitions,
+		Backlog: orNil(l.backlog), Throughput: orNil(s.Throughput), Ongoing: orNil(l.ongoing),
+	}
+	if l.err != nil {
+		st.Error = l.err.Error()
+	}
+	return st
+}
+
+func orNil(x float64) *float64 {
+	if math.IsNaN(x) || math.IsInf(x, 0) {
+		return nil
+	}
+	return &x
+}
