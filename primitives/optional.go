@@ -6,7 +6,8 @@ import (
 	"time"
 )
 
-// Backlogger is implemented by Readers that know how much is waiting for them.
+// Backlogger is implemented by Readers that know how much is waiting for them, and by
+// a Progress that knows how much is waiting for all who read with it.
 type Backlogger interface {
 	// Backlog returns, per partition, the number of records that are stored and
 	// not committed, including those in flight. It asks the system: the runtime

@@ -27,6 +27,8 @@ func (t Topics[T]) OpenProgress(ctx context.Context, env *primitives.Env) (primi
 // progress is the committed offsets of a group for some topics.
 type progress struct {
 	groups driver.Groups
+	cfg    *consuming
+	with   driver.Consuming
 	group  string
 	topics []string
 }
@@ -44,7 +46,7 @@ func openProgress(ctx context.Context, cfg *consuming, env *primitives.Env) (pri
 	if err != nil {
 		return nil, openError(err)
 	}
-	return &progress{groups, with.Group, cfg.topics}, nil
+	return &progress{groups, cfg, with, with.Group, cfg.topics}, nil
 }
 
 // String returns "group" and its name.

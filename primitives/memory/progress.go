@@ -10,6 +10,8 @@ import (
 var (
 	_ primitives.Replayer = Topic[string]{}
 	_ primitives.Progress = (*progress)(nil)
+
+	_ primitives.Backlogger = (*progress)(nil)
 )
 
 // OpenProgress opens the progress of the topic's group. It errs without a Broker.
@@ -43,6 +45,21 @@ func (p *progress) Committed(context.Context) (commits []primitives.Commit, err 
 		}
 	})
 	return commits, nil
+}
+
+// Backlog counts what the group has not committed, whoever holds the partitions.
+func (p *progress) Backlog(context.Context) (waiting []primitives.Backlog, err error) {
+	p.broker.Look(func(s *State) {
+		if t := s.b.topics[p.topic]; t != nil {
+			for i, part := range t.parts {
+				next := max(s.Committed(p.group, p.topic, int32(i)), part.first())
+				waiting = append(waiting, primitives.Backlog{
+					Partition: primitives.Partition{Topic: p.topic, ID: int32(i)}, Records: max(part.next-next, 0),
+				})
+			}
+		}
+	})
+	return waiting, nil
 }
 
 // Members names the group's readers.
