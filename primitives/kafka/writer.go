@@ -141,11 +141,18 @@ func (t *transaction) Write(ctx context.Context, to primitives.Writer, batch []p
 
 // Commit implements primitives.Transaction.
 func (t *transaction) Commit(ctx context.Context, c primitives.Commit) error {
-	who := t.r.Member() // before it is looked whether the lane is held
-	if !t.r.holds(c) || who.Generation < 0 {
-		return errors.Join(fmt.Errorf("kafka: commit %s@%d: %w", c.Partition, c.Next, primitives.ErrLost), t.t.Abort(ctx))
+	// A rebalance in which the partition stays ends the generation and not the lane.
+	member := func() (driver.Member, error) {
+		who := t.r.Member() // before it is looked whether the lane is held
+		if !t.r.holds(c) || who.Generation < 0 {
+			return who, fmt.Errorf("kafka: commit %s@%d: %w", c.Partition, c.Next, primitives.ErrLost)
+		}
+		return who, nil
 	}
-	err := t.t.Commit(ctx, who, []driver.Offset{{Partition: c.Partition, Next: c.Next}})
+	if _, err := member(); err != nil {
+		return errors.Join(err, t.t.Abort(ctx))
+	}
+	err := t.t.Commit(ctx, member, []driver.Offset{{Partition: c.Partition, Next: c.Next}})
 	if err == nil {
 		t.r.progressed(c)
 	}

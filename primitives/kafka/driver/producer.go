@@ -60,7 +60,10 @@ type Transaction interface {
 	Write(ctx context.Context, to Producer, batch []primitives.Record, done func(error))
 
 	// Commit makes what was written and the offsets of the member's group visible as one.
-	Commit(ctx context.Context, m Member, offsets []Offset) error
+	// It asks who the member is before each attempt, and makes another one when the
+	// group's generation has ended meanwhile. An error of member says that the offsets
+	// are no longer the member's to commit; the transaction is aborted with it.
+	Commit(ctx context.Context, member func() (Member, error), offsets []Offset) error
 
 	Abort(ctx context.Context) error
 }

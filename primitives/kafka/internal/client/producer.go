@@ -102,12 +102,15 @@ func (t transaction) Write(ctx context.Context, to driver.Producer, batch []prim
 	t.txn.Write(ctx, w.Producer, batch, done)
 }
 
-func (t transaction) Commit(ctx context.Context, m driver.Member, offsets []driver.Offset) error {
+func (t transaction) Commit(ctx context.Context, member func() (driver.Member, error), offsets []driver.Offset) error {
 	of := make([]producer.Offset, len(offsets))
 	for i, o := range offsets {
 		of[i] = producer.Offset(o)
 	}
-	return t.txn.Commit(ctx, producer.Member{Group: m.Group, ID: m.ID, InstanceID: m.InstanceID, Generation: m.Generation}, of)
+	return t.txn.Commit(ctx, func() (producer.Member, error) {
+		m, err := member()
+		return producer.Member(m), err
+	}, of)
 }
 
 func (t transaction) Abort(ctx context.Context) error { return t.txn.Abort(ctx) }

@@ -45,10 +45,11 @@ func (e *engine) find(ctx context.Context, c coordinator) (string, error) {
 type counsel uint8
 
 const (
-	settled counsel = iota
-	repeat          // the same request, a little later
-	search          // the coordinator has moved
-	lost            // another producer, or another member of the group, has taken over
+	settled  counsel = iota
+	repeat           // the same request, a little later
+	search           // the coordinator has moved
+	outdated         // the group is in a newer generation, or about to be
+	lost             // another producer, or another member of the group, has taken over
 	hopeless
 )
 
@@ -61,12 +62,14 @@ func advise(err sarama.KError) counsel {
 	case sarama.ErrOffsetsLoadInProgress, sarama.ErrConcurrentTransactions, sarama.ErrUnknownTopicOrPartition,
 		sarama.ErrRequestTimedOut, sarama.ErrNotEnoughReplicas, sarama.ErrNotEnoughReplicasAfterAppend,
 		sarama.ErrNetworkException, sarama.ErrLeaderNotAvailable, sarama.ErrNotLeaderForPartition,
-		sarama.ErrKafkaStorageError, sarama.ErrThrottlingQuotaExceeded, sarama.ErrRebalanceInProgress,
+		sarama.ErrKafkaStorageError, sarama.ErrThrottlingQuotaExceeded,
 		sarama.ErrOperationNotAttempted, sarama.ErrUnknown:
 		return repeat
+	case sarama.ErrIllegalGeneration, sarama.ErrRebalanceInProgress:
+		return outdated
 	case sarama.ErrInvalidProducerEpoch, sarama.ErrProducerFenced, sarama.ErrTransactionCoordinatorFenced,
 		sarama.ErrInvalidProducerIDMapping,
-		sarama.ErrUnknownMemberId, sarama.ErrIllegalGeneration, sarama.ErrFencedInstancedId:
+		sarama.ErrUnknownMemberId, sarama.ErrFencedInstancedId:
 		return lost
 	}
 	return hopeless
@@ -134,7 +137,7 @@ func (e *engine) ask(ctx context.Context, c coordinator, request func(b *sarama.
 			return false, nil
 		case lost:
 			return unsure, fmt.Errorf("%w: %w", primitives.ErrLost, kerr)
-		case hopeless:
+		case outdated, hopeless:
 			return unsure, kerr
 		case search:
 			e.setAddress(c, "")

@@ -189,7 +189,7 @@ func TestRealTransactionsWhileBrokersAreKilled(t *testing.T) {
 					tx.Write(ctx, p, numbered(key, n, n+7), func(err error) { done <- err })
 					err = <-done
 				}
-				if cerr := tx.Commit(ctx, Member{}, nil); cerr != nil {
+				if cerr := tx.Commit(ctx, nil, nil); cerr != nil {
 					if errors.Is(cerr, primitives.ErrInDoubt) || errors.Is(cerr, primitives.ErrLost) {
 						t.Errorf("%s: commit: %v", key, cerr)
 						return

@@ -78,11 +78,15 @@ func (e *engine) adopt(ctx context.Context, p *Producer) (*topic, error) {
 // member's group, if there are any, and makes all of it visible as one. When it
 // fails the transaction is aborted, as far as the coordinator can be reached.
 //
+// member is asked before each attempt to add the offsets: when the group is in a newer
+// generation, they are added as who the member is then. It errs when they are no longer
+// its own to commit. It is not called without offsets.
+//
 // The error wraps primitives.ErrLost when another producer has taken the id over,
 // when the broker has ended the transaction because of its timeout, or when the
 // group has given the partition to another member. It wraps primitives.ErrInDoubt
 // when no answer to the last request came before ctx ended.
-func (tx *Txn) Commit(ctx context.Context, m Member, offsets []Offset) error {
+func (tx *Txn) Commit(ctx context.Context, member func() (Member, error), offsets []Offset) error {
 	x, e := tx.x, tx.x.e
 	if err := tx.begin(false); err != nil {
 		return err
@@ -96,7 +100,7 @@ func (tx *Txn) Commit(ctx context.Context, m Member, offsets []Offset) error {
 	e.mu.Unlock()
 	if err == nil && len(offsets) > 0 {
 		wrote = true
-		err = tx.addOffsets(ctx, m, offsets)
+		err = tx.addOffsets(ctx, member, offsets)
 	}
 	if err != nil {
 		return errors.Join(tx.fail("commit", err), tx.undo(ctx))
@@ -234,8 +238,12 @@ func (tx *Txn) identity() identity {
 }
 
 // addOffsets makes offsets of a group part of the transaction.
-func (tx *Txn) addOffsets(ctx context.Context, m Member, offsets []Offset) error {
+func (tx *Txn) addOffsets(ctx context.Context, member func() (Member, error), offsets []Offset) error {
 	x, e := tx.x, tx.x.e
+	m, err := member()
+	if err != nil {
+		return err
+	}
 	id := tx.identity()
 	e.mu.Lock()
 	tx.wrote = true
@@ -249,7 +257,7 @@ func (tx *Txn) addOffsets(ctx context.Context, m Member, offsets []Offset) error
 		return res.Err, nil
 	})
 	if err == nil {
-		unsure, err = e.commitOffsets(ctx, x.name, id, m, offsets)
+		unsure, err = e.commitOffsets(ctx, x.name, id, member, offsets)
 	}
 	if unsure {
 		e.mu.Lock()
@@ -259,7 +267,35 @@ func (tx *Txn) addOffsets(ctx context.Context, m Member, offsets []Offset) error
 	return err
 }
 
-func (e *engine) commitOffsets(ctx context.Context, name string, id identity, m Member, offsets []Offset) (bool, error) {
+// commitOffsets tries again as who the member is then, when a generation has ended.
+func (e *engine) commitOffsets(ctx context.Context, name string, id identity, member func() (Member, error), offsets []Offset) (unsure bool, err error) {
+	ctx, cancel := context.WithTimeout(ctx, e.cfg.Timeout)
+	defer cancel()
+	for try := 0; ; try++ {
+		m, err := member()
+		if err != nil {
+			return unsure, err
+		}
+		doubt, err := e.commitOffsetsAs(ctx, name, id, m, offsets)
+		if err == nil {
+			return false, nil
+		}
+		unsure = unsure || doubt
+		if !isOutdated(err) {
+			return unsure, err
+		}
+		if ended := pause(ctx, try); ended != nil { // the member may be about to learn of it
+			return unsure, errors.Join(ended, err)
+		}
+	}
+}
+
+// isOutdated reports whether the group has refused a generation, rather than the member.
+func isOutdated(err error) bool {
+	return errors.Is(err, sarama.ErrIllegalGeneration) || errors.Is(err, sarama.ErrRebalanceInProgress)
+}
+
+func (e *engine) commitOffsetsAs(ctx context.Context, name string, id identity, m Member, offsets []Offset) (unsure bool, err error) {
 	req := &sarama.TxnOffsetCommitRequest{
 		TransactionalID: name, GroupID: m.Group, ProducerID: id.id, ProducerEpoch: id.epoch,
 		Topics: map[string][]*sarama.PartitionOffsetMetadata{},

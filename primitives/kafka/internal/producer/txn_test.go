@@ -86,6 +86,9 @@ func putIn(t testing.TB, tx *Txn, p *Producer, records ...primitives.Record) err
 	return <-done
 }
 
+// as is a member that stays who it is.
+func as(m Member) func() (Member, error) { return func() (Member, error) { return m, nil } }
+
 func numbered(key string, from, to int) []primitives.Record {
 	var out []primitives.Record
 	for n := from; n < to; n++ {
@@ -119,7 +122,7 @@ func TestTransactionCommitAndAbort(t *testing.T) {
 					t.Fatalf("%d records are seen before the commit", len(got))
 				}
 			}
-			if err := tx.Commit(ctx, Member{}, nil); err != nil {
+			if err := tx.Commit(ctx, nil, nil); err != nil {
 				t.Fatal(err)
 			}
 		}
@@ -154,13 +157,13 @@ func TestTransactionWithOffsets(t *testing.T) {
 		}
 
 		tx := begin(t, x)
-		if err := errors.Join(putIn(t, tx, p, record("a", 0)), tx.Commit(ctx, m, []Offset{{from, 7}})); err != nil {
+		if err := errors.Join(putIn(t, tx, p, record("a", 0)), tx.Commit(ctx, as(m), []Offset{{from, 7}})); err != nil {
 			t.Fatal(err)
 		}
 		waitFor(t, "committed offset 7", func() bool { return offset() == 7 })
 
 		tx = begin(t, x) // progress without outputs
-		if err := tx.Commit(ctx, m, []Offset{{from, 9}}); err != nil {
+		if err := tx.Commit(ctx, as(m), []Offset{{from, 9}}); err != nil {
 			t.Fatal(err)
 		}
 		waitFor(t, "committed offset 9", func() bool { return offset() == 9 })
@@ -169,7 +172,7 @@ func TestTransactionWithOffsets(t *testing.T) {
 		if err := putIn(t, tx, p, record("a", 99)); err != nil {
 			t.Fatal(err)
 		}
-		err := tx.Commit(ctx, Member{Group: group, ID: "stranger", Generation: 5}, []Offset{{from, 11}})
+		err := tx.Commit(ctx, as(Member{Group: group, ID: "stranger", Generation: 5}), []Offset{{from, 11}})
 		if !errors.Is(err, primitives.ErrLost) {
 			t.Errorf("commit of a stranger: %v, want ErrLost", err)
 		}
@@ -201,13 +204,13 @@ func TestTransactionFencing(t *testing.T) {
 		if err := putIn(t, tx1, p1, record("old", 1)); err == nil {
 			t.Error("the fenced one has written")
 		}
-		if err := tx1.Commit(ctx, Member{}, nil); !errors.Is(err, primitives.ErrLost) {
+		if err := tx1.Commit(ctx, nil, nil); !errors.Is(err, primitives.ErrLost) {
 			t.Errorf("commit of the fenced one: %v, want ErrLost", err)
 		}
 		if _, err := x1.Begin(ctx); !errors.Is(err, primitives.ErrLost) {
 			t.Errorf("begin of the fenced one: %v, want ErrLost", err)
 		}
-		if err := tx2.Commit(ctx, Member{}, nil); err != nil {
+		if err := tx2.Commit(ctx, nil, nil); err != nil {
 			t.Fatal(err)
 		}
 		checkNumbered(t, readCommitted(t, addrs, topic), map[string]int{"new": 1, "old": 0})
@@ -218,7 +221,7 @@ func TestTransactionFencing(t *testing.T) {
 			t.Fatal(err)
 		}
 		x3 := claim(t, p1, id)
-		if err := tx2.Commit(ctx, Member{}, nil); !errors.Is(err, primitives.ErrLost) {
+		if err := tx2.Commit(ctx, nil, nil); !errors.Is(err, primitives.ErrLost) {
 			t.Errorf("commit of the fenced one: %v, want ErrLost", err)
 		}
 		x4 := claim(t, p1, id)
@@ -226,7 +229,7 @@ func TestTransactionFencing(t *testing.T) {
 			t.Errorf("begin after another claim: %v, want ErrLost", err)
 		}
 		tx4 := begin(t, x4)
-		if err := errors.Join(putIn(t, tx4, p1, record("new", 1)), tx4.Commit(ctx, Member{}, nil)); err != nil {
+		if err := errors.Join(putIn(t, tx4, p1, record("new", 1)), tx4.Commit(ctx, nil, nil)); err != nil {
 			t.Fatal(err)
 		}
 		checkNumbered(t, readCommitted(t, addrs, topic), map[string]int{"new": 2})
@@ -253,12 +256,12 @@ func TestTransactionTimeout(t *testing.T) {
 			d, err := kadm.NewClient(cl).DescribeTransactions(ctx, "slow-"+topic)
 			return err == nil && !strings.Contains(fmt.Sprint(d), "Ongoing") && !strings.Contains(fmt.Sprint(d), "Prepare")
 		})
-		if err := tx.Commit(ctx, Member{}, nil); !errors.Is(err, primitives.ErrLost) {
+		if err := tx.Commit(ctx, nil, nil); !errors.Is(err, primitives.ErrLost) {
 			t.Fatalf("commit: %v, want ErrLost", err)
 		}
 		x = claim(t, p, "slow-"+topic)
 		tx = begin(t, x)
-		if err := errors.Join(putIn(t, tx, p, record("a", 0)), tx.Commit(ctx, Member{}, nil)); err != nil {
+		if err := errors.Join(putIn(t, tx, p, record("a", 0)), tx.Commit(ctx, nil, nil)); err != nil {
 			t.Fatal(err)
 		}
 		checkNumbered(t, readCommitted(t, addrs, topic), map[string]int{"a": 1, "late": 0})
@@ -282,7 +285,7 @@ func TestTransactionsSideBySide(t *testing.T) {
 					var g group
 					g.write(ctx, txnWriter{tx, p}, numbered(key, n, n+5))
 					g.write(ctx, txnWriter{tx, p}, numbered(key, n+5, n+10))
-					if err := errors.Join(g.wait(), tx.Commit(ctx, Member{}, nil)); err != nil {
+					if err := errors.Join(g.wait(), tx.Commit(ctx, nil, nil)); err != nil {
 						t.Error(err)
 						return
 					}
@@ -345,7 +348,7 @@ func commitOne(t *testing.T, c *kfake.Cluster, p *Producer) {
 	if err := putIn(t, tx, p, numbered("a", 0, 20)...); err != nil {
 		t.Fatal(err)
 	}
-	if err := tx.Commit(ctx, Member{Group: "g", Generation: -1}, []Offset{{primitives.Partition{Topic: "orders"}, 3}}); err != nil {
+	if err := tx.Commit(ctx, as(Member{Group: "g", Generation: -1}), []Offset{{primitives.Partition{Topic: "orders"}, 3}}); err != nil {
 		t.Fatal(err)
 	}
 	checkNumbered(t, readCommitted(t, c.ListenAddrs(), "orders"), map[string]int{"a": 20})
@@ -387,11 +390,11 @@ func TestTransactionWithFailedWrite(t *testing.T) {
 		t.Fatal("a write that is never confirmed has succeeded")
 	}
 	fault.Remove()
-	if err := tx.Commit(ctx, Member{}, nil); err == nil {
+	if err := tx.Commit(ctx, nil, nil); err == nil {
 		t.Fatal("a transaction with a failed write was committed")
 	}
 	tx = begin(t, x)
-	if err := errors.Join(putIn(t, tx, p, record("a", 0)), tx.Commit(ctx, Member{}, nil)); err != nil {
+	if err := errors.Join(putIn(t, tx, p, record("a", 0)), tx.Commit(ctx, nil, nil)); err != nil {
 		t.Fatal(err)
 	}
 	checkNumbered(t, readCommitted(t, c.ListenAddrs(), "orders"), map[string]int{"a": 1, "void": 0})
@@ -414,11 +417,11 @@ func TestTransactionInDoubt(t *testing.T) {
 		cancel()
 		return nil, nil, true // no answer
 	})
-	if err := tx.Commit(short, Member{}, nil); !errors.Is(err, primitives.ErrInDoubt) {
+	if err := tx.Commit(short, nil, nil); !errors.Is(err, primitives.ErrInDoubt) {
 		t.Fatalf("commit: %v, want ErrInDoubt", err)
 	}
 	tx = begin(t, x)
-	if err := errors.Join(putIn(t, tx, p, record("a", 0)), tx.Commit(ctx, Member{}, nil)); err != nil {
+	if err := errors.Join(putIn(t, tx, p, record("a", 0)), tx.Commit(ctx, nil, nil)); err != nil {
 		t.Fatal(err)
 	}
 	checkNumbered(t, readCommitted(t, c.ListenAddrs(), "orders"), map[string]int{"a": 1, "void": 0})
@@ -442,7 +445,7 @@ func TestTransactionAbortUnderWay(t *testing.T) {
 		_ = g.wait()
 	}
 	tx := begin(t, x)
-	if err := errors.Join(putIn(t, tx, p, numbered("a", 0, 5)...), tx.Commit(ctx, Member{}, nil)); err != nil {
+	if err := errors.Join(putIn(t, tx, p, numbered("a", 0, 5)...), tx.Commit(ctx, nil, nil)); err != nil {
 		t.Fatal(err)
 	}
 	got := readCommitted(t, c.ListenAddrs(), "orders")
