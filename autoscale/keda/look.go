@@ -19,8 +19,9 @@ type look struct {
 	unanswered []string
 	paused     bool // by hand, in some process
 
-	partitions int // of the source; 0 not known
-	working    int // partitions with records; 0 not known
+	grouped    bool // by the source, which knows all processes
+	partitions int  // of the source; 0 not known
+	working    int  // partitions with records; 0 not known
 	committed  map[string]int64
 	throughput float64 // as the processes tell; NaN where the group is asked
 	backlog    float64
@@ -40,7 +41,8 @@ type everyone struct {
 func lookAt(at time.Time, p *Processor, standing Standing, groupErr error, all everyone) look {
 	unknown := math.NaN()
 	l := look{at: at, throughput: unknown, backlog: unknown, cpu: unknown, ongoing: unknown}
-	if p.Group != nil && groupErr != nil {
+	l.grouped = p.Group != nil && !errors.Is(groupErr, ErrNotTold)
+	if l.grouped && groupErr != nil {
 		l.err = groupErr
 		return l
 	}
@@ -48,10 +50,10 @@ func lookAt(at time.Time, p *Processor, standing Standing, groupErr error, all e
 		l.count(p, all)
 	}
 	switch {
-	case p.Group != nil:
+	case l.grouped:
 		l.group(standing, all)
 	case !all.asked:
-		l.err = errors.New("the source does not tell how far all processes are: name them by --peers or FLOW_PEERS")
+		l.err = fmt.Errorf("%w: name them by --peers or FLOW_PEERS", ErrNotTold)
 	case all.err != nil:
 		l.err = all.err
 	case l.processes > 0 && len(l.unanswered) == l.processes:

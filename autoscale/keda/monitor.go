@@ -181,13 +181,13 @@ func (m *monitor) signals(l look) autoscale.Signals {
 // along, and what moved meanwhile is no measure. It is not known before half of
 // autoscale_frequency. mu is held.
 func (m *monitor) throughput(l look) float64 {
-	if m.p.Group == nil || l.err != nil {
+	if !l.grouped || l.err != nil {
 		return l.throughput
 	}
 	from := m.samples[len(m.samples)-1]
 	for i := len(m.samples) - 2; i >= 0; i-- {
 		s := m.samples[i]
-		if s.err == nil && s.processes != l.processes || l.at.Sub(s.at) > m.p.Limits.Frequency {
+		if s.err == nil && s.processes != l.processes || l.at.Sub(from.at) >= m.p.Limits.Frequency {
 			break
 		}
 		if s.err == nil {

@@ -2,6 +2,7 @@ package keda
 
 import (
 	"context"
+	"errors"
 
 	"github.com/flowkit-go/flow/autoscale"
 )
@@ -23,9 +24,14 @@ type Processor struct {
 // A Group is all processes that share a processor's input, as their source knows them.
 type Group interface {
 	// Standing asks the source. A Scaler calls it every few seconds, never twice at
-	// the same time. An error means unknown, never nothing.
+	// the same time. An error means unknown, never nothing; one that wraps ErrNotTold
+	// has the processes asked in its place.
 	Standing(ctx context.Context) (Standing, error)
 }
+
+// ErrNotTold is wrapped by the error of a Group whose source turns out not to know how
+// far all processes are.
+var ErrNotTold = errors.New("the source does not tell how far all processes are")
 
 // A Standing is how far a group is.
 type Standing struct {

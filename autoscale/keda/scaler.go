@@ -99,7 +99,7 @@ func New(cfg Config) (*Scaler, error) {
 // is called once.
 func (s *Scaler) Run(ctx context.Context) {
 	defer close(s.over)
-	defer s.closeIdle()
+	defer s.Close()
 	for {
 		s.Look(ctx)
 		now := time.Now()
@@ -113,7 +113,9 @@ func (s *Scaler) Run(ctx context.Context) {
 	}
 }
 
-func (s *Scaler) closeIdle() {
+// Close closes connections to processes that are kept for the next look. Run does it
+// too.
+func (s *Scaler) Close() {
 	if s.owned != nil {
 		s.owned.CloseIdleConnections()
 	}
