@@ -222,7 +222,7 @@ func (m *member) keep(d Decision) {
 	switch {
 	case d.Rule == RuleFailed:
 		m.Log.Warn("not scaled", "from", d.From, "to", d.Replicas, "reason", d.Reason)
-	case d.Replicas != d.From:
+	case d.Replicas != d.From, d.Rule == RuleByHand:
 		m.Log.Info("scaled", "from", d.From, "to", d.Replicas, "reason", d.Reason)
 	case any && last.Rule == d.Rule && last.WantedCPU == d.WantedCPU:
 	case d.Rule == RuleNoSignals:

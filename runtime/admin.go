@@ -14,7 +14,8 @@ import (
 	"github.com/prometheus/client_golang/prometheus/promhttp"
 )
 
-// admin serves what operators look at, on an address of its own.
+// admin serves what operators look at, and what changes a running flow, on an address of
+// its own.
 type admin struct {
 	listener net.Listener
 	server   *http.Server
@@ -65,6 +66,7 @@ func adminHandler(e *Engine) http.Handler {
 		out.SetIndent("", "  ")
 		_ = out.Encode(e.Snapshot())
 	})
+	e.controls(mux)
 	mux.HandleFunc("/debug/pprof/", pprof.Index)
 	mux.HandleFunc("/debug/pprof/cmdline", pprof.Cmdline)
 	mux.HandleFunc("/debug/pprof/profile", pprof.Profile)
@@ -72,7 +74,8 @@ func adminHandler(e *Engine) http.Handler {
 	mux.HandleFunc("/debug/pprof/trace", pprof.Trace)
 	mux.HandleFunc("GET /{$}", func(w http.ResponseWriter, _ *http.Request) {
 		w.Header().Set("Content-Type", "text/plain; charset=utf-8")
-		_, _ = w.Write([]byte("flow " + e.cfg.Name + "\n\n/livez\n/readyz\n/metrics\n/state\n/debug/pprof/\n"))
+		_, _ = w.Write([]byte("flow " + e.cfg.Name + "\n\n/livez\n/readyz\n/metrics\n/state\n/decisions?processor=NAME\n/debug/pprof/\n" +
+			"\nPOST /scale?processor=NAME&replicas=N|auto\nPOST /pause?processor=NAME\nPOST /resume?processor=NAME\n"))
 	})
 	return mux
 }

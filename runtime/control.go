@@ -14,24 +14,37 @@ import (
 // Pool returns the replicas of a processor, to be resized while it runs. Resizing
 // loses and repeats no record, and does not touch the source's partitions.
 func (e *Engine) Pool(processor string) (autoscale.Pool, error) {
+	counted := func(p autoscale.Pool) (autoscale.Pool, error) {
+		return countedPool{p, func() { e.loop.Resized(processor) }}, e.running()
+	}
 	for _, c := range e.consumers {
 		if c.spec.Name == processor {
-			return c.pool, e.running()
+			return counted(c.pool)
 		}
 	}
 	if e.web != nil {
 		for _, r := range e.web.routes {
 			if r.Name == processor && r.pool != nil {
-				return routePool{r}, e.running()
+				return counted(routePool{r})
 			}
 		}
 	}
-	return nil, fmt.Errorf("there is no processor %q", processor)
+	return nil, unknownError{"processor", processor}
 }
+
+// unknownError is about a name that no processor of the kind has.
+type unknownError struct{ kind, name string }
+
+func (e unknownError) Error() string { return fmt.Sprintf("there is no %s %q", e.kind, e.name) }
+
+// stateError is about what needs a flow that runs.
+type stateError int32
+
+func (e stateError) Error() string { return "the flow is " + stateNames[e] }
 
 func (e *Engine) running() error {
 	if state := e.state.Load(); state != stateRunning {
-		return fmt.Errorf("the flow is %s", stateNames[state])
+		return stateError(state)
 	}
 	return nil
 }
@@ -77,7 +90,7 @@ func (e *Engine) consumer(processor string) (*consumer, error) {
 			return c, nil
 		}
 	}
-	return nil, fmt.Errorf("there is no consumer %q", processor)
+	return nil, unknownError{"consumer", processor}
 }
 
 func (c *consumer) pause(on bool) {

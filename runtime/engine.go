@@ -11,6 +11,7 @@ import (
 	"sync/atomic"
 	"time"
 
+	"github.com/flowkit-go/flow/autoscale"
 	"github.com/flowkit-go/flow/primitives"
 )
 
@@ -35,6 +36,10 @@ type Config struct {
 
 	// DataDir is where embedded primitives keep their state.
 	DataDir string
+
+	// CPUs is what the replicas of all processors share, for autoscaling. Default what
+	// Go may use, which is at most what a container may.
+	CPUs float64
 
 	// HealthCheck, when set, decides about /livez.
 	HealthCheck func(context.Context) error
@@ -72,6 +77,7 @@ type Engine struct {
 	consumers []*consumer
 	web       *frontend // nil without routes
 	admin     *admin    // nil without an address
+	loop      *autoscale.Loop
 	state     atomic.Int32
 	began     time.Time
 	env       primitives.Env
@@ -105,6 +111,7 @@ func New(cfg Config) *Engine {
 	if len(cfg.Routes) > 0 {
 		e.web = newFrontend(cfg, log)
 	}
+	e.loop = e.newLoop(log)
 	return e
 }
 
@@ -171,14 +178,17 @@ func (e *Engine) Run(ctx, hard context.Context) (err error) {
 		return err
 	}
 	e.state.Store(stateRunning)
+	stopScaling, awaitScaling := e.scale()
 	defer e.heartbeat()()
 	complete, cause := false, e.tellReady()
 	if cause == nil {
 		complete, cause = e.wait(ctx, services)
 	}
 	e.state.Store(stateDraining)
+	stopScaling()
 	began := time.Now()
 	err = e.down(hard, services)
+	awaitScaling()
 	if hard.Err() != nil {
 		err = ErrStopped // whatever else went wrong is its doing
 	} else {

@@ -22,6 +22,7 @@ type descs struct {
 	messages, handler, sink, age, inflight, backlog, burn, replicas, busy                   *prometheus.Desc
 	stalled, stalls, position, committed, dirty, lag, partLag, group, invalid, sourceErrors *prometheus.Desc
 	commitErrors, voided, sinkRetries, deadErrors, outputs, requests, requestsNow, info     *prometheus.Desc
+	decisions, wanted, wantedCPUs                                                           *prometheus.Desc
 }
 
 func newDescs() descs {
@@ -53,6 +54,9 @@ func newDescs() descs {
 		outputs:      desc("flow_outputs_total", "Records written to the sink.", p),
 		requests:     desc("flow_http_requests_total", "Requests by status class.", p, "status"),
 		requestsNow:  desc("flow_http_requests_in_progress", "Requests in progress.", p),
+		decisions:    desc("flow_autoscale_decisions_total", "Decisions about the number of replicas, by direction (up, down, hold) and rule.", p, "direction", "rule"),
+		wanted:       desc("flow_wanted_replicas", "Replicas that the last decision's rule wanted, before limits and CPUs.", p),
+		wantedCPUs:   desc("flow_wanted_cpus", "CPUs that an outer scaler is asked for; 0 when what is wanted fits.", p),
 		info:         desc("flow_info", "1, with the name and state of the flow.", "flow", "state"),
 	}
 }
@@ -86,6 +90,13 @@ func (m *metrics) Collect(ch chan<- prometheus.Metric) {
 		gauge(d.replicas, float64(replicas), name)
 		counter(d.outputs, s.outputs.Load(), name)
 		counter(d.invalid, s.invalid.Load(), name)
+		if status, err := m.e.loop.Status(name); err == nil {
+			gauge(d.wanted, float64(status.Want), name)
+			gauge(d.wantedCPUs, float64(status.WantedCPU), name)
+		}
+		for kind, n := range m.e.loop.Counts(name) {
+			counter(d.decisions, n, name, kind.Direction, string(kind.Rule))
+		}
 		if tasks > 0 {
 			gauge(d.busy, float64(s.running.Load())/float64(tasks), name)
 		}

@@ -3,6 +3,8 @@ package runtime
 import (
 	"math"
 	"time"
+
+	"github.com/flowkit-go/flow/autoscale"
 )
 
 // Snapshot is the state of a running flow, as /state shows it.
@@ -30,6 +32,9 @@ type ProcessorSnapshot struct {
 	BurnSeconds *float64 `json:"burn_seconds"`
 	GroupRate   *float64 `json:"group_throughput"` // positions per second that the group commits, over all processes
 	Paused      bool     `json:"paused"`
+
+	// Autoscale is how its size is decided. Only Engine.Snapshot and /state fill it in.
+	Autoscale *autoscale.Status `json:"autoscale"`
 
 	Stalls map[string]int64 `json:"stalls,omitempty"` // by cause, of a consumer
 
@@ -112,6 +117,11 @@ func (e *Engine) Snapshot() Snapshot {
 	}
 	if e.web != nil {
 		s.Processors = append(s.Processors, e.web.snapshots(now)...)
+	}
+	for i := range s.Processors {
+		if status, err := e.loop.Status(s.Processors[i].Name); err == nil {
+			s.Processors[i].Autoscale = &status
+		}
 	}
 	return s
 }

@@ -1,0 +1,140 @@
+package runtime
+
+import (
+	"context"
+	"errors"
+	"log/slog"
+	goruntime "runtime"
+	"time"
+
+	"github.com/flowkit-go/flow/autoscale"
+)
+
+// newLoop makes what decides about the size of all processors.
+func (e *Engine) newLoop(base *slog.Logger) *autoscale.Loop {
+	cpus := e.cfg.CPUs
+	if cpus <= 0 {
+		cpus = float64(goruntime.GOMAXPROCS(0)) // which knows of a container's limit
+	}
+	var members []autoscale.Member
+	for _, c := range e.consumers {
+		members = append(members, autoscale.Member{
+			Name: c.spec.Name, Target: &consumerTarget{c: c}, Limits: c.spec.Replicas, NumCPUs: c.spec.NumCPUs, Log: c.log,
+		})
+	}
+	if e.web != nil {
+		for _, r := range e.web.routes {
+			if r.pool == nil {
+				continue // of net/http: it has no replicas
+			}
+			members = append(members, autoscale.Member{
+				Name: r.Name, Target: routeTarget{routePool{r}}, Limits: r.Replicas, NumCPUs: r.NumCPUs, Ongoing: true,
+				Log: levelled(base.With("processor", r.Name), r.LogLevel),
+			})
+		}
+	}
+	return autoscale.NewLoop(autoscale.NewBudget(cpus), members...)
+}
+
+// scale decides about all processors until stop is called. Wait then waits until no
+// decision is under way: a Setup or a source that takes no notice of the end is left
+// behind after a moment, as it is by a drain.
+func (e *Engine) scale() (stop, wait func()) {
+	if w := e.loop.Warning(); w != "" {
+		e.log.Warn(w)
+	}
+	ctx, cancel := context.WithCancel(context.Background())
+	ended := make(chan struct{})
+	go func() {
+		defer close(ended)
+		e.loop.Run(ctx)
+	}()
+	return cancel, func() {
+		late := time.NewTimer(time.Second)
+		defer late.Stop()
+		select {
+		case <-ended:
+		case <-late.C:
+		}
+	}
+}
+
+// Scale fixes the number of replicas of a processor, gives it back to the autoscaler, or
+// changes its bounds. It returns what holds then. A change that cannot be is
+// autoscale.ErrRefused.
+func (e *Engine) Scale(ctx context.Context, processor string, c autoscale.Change) (autoscale.Status, error) {
+	if err := e.running(); err != nil {
+		return autoscale.Status{}, err
+	}
+	return e.loop.Change(ctx, processor, c)
+}
+
+// Decisions returns the last 1,000 decisions about the size of a processor, the newest
+// last.
+func (e *Engine) Decisions(processor string) ([]autoscale.Decision, error) {
+	return e.loop.Decisions(processor)
+}
+
+// A measurer tells how a processor has done since it was last asked.
+type measurer interface {
+	signals(now time.Time) (autoscale.Signals, error)
+}
+
+var (
+	errUnmeasured = errors.New("the processor is not measured")
+	errPaused     = errors.New("the processor is paused")
+)
+
+func measure(m any) (autoscale.Signals, error) {
+	if m, ok := m.(measurer); ok {
+		return m.signals(time.Now())
+	}
+	return autoscale.Signals{}, errUnmeasured
+}
+
+// consumerTarget is a consumer as the loop sees it.
+type consumerTarget struct {
+	c         *consumer
+	wasPaused bool // at the last measurement
+}
+
+var _ autoscale.Target = (*consumerTarget)(nil)
+
+// Replicas implements autoscale.Pool.
+func (t *consumerTarget) Replicas() int { return t.c.pool.Replicas() }
+
+// Resize implements autoscale.Pool.
+func (t *consumerTarget) Resize(n int) error { return t.c.pool.Resize(n) }
+
+// Signals implements autoscale.Target. A consumer that was paused for a part of the
+// time has handled nothing in it, which says nothing about its replicas.
+func (t *consumerTarget) Signals() (autoscale.Signals, error) {
+	paused := t.c.queue.paused.Load()
+	was := t.wasPaused
+	t.wasPaused = paused
+	s, err := measure(t.c)
+	if paused || was {
+		return s, errPaused
+	}
+	return s, err
+}
+
+// routeTarget is a collector or an endpoint as the loop sees it.
+type routeTarget struct{ routePool }
+
+var _ autoscale.Target = routeTarget{}
+
+// Signals implements autoscale.Target.
+func (t routeTarget) Signals() (autoscale.Signals, error) { return measure(t.r) }
+
+// countedPool is a pool that is resized past the loop, which is told of it.
+type countedPool struct {
+	autoscale.Pool
+	resized func()
+}
+
+// Resize implements autoscale.Pool.
+func (p countedPool) Resize(n int) error {
+	defer p.resized()
+	return p.Pool.Resize(n)
+}
