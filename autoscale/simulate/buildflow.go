@@ -81,7 +81,7 @@ func (b *buildFlow) decide(s autoscale.Signals) (replicas, cpus int, why string,
 	case d <= n:
 		return int(d), 0, why, true
 	case d-n > free:
-		return int(n + free), int(math.Ceil(d * s.NumCPUs * 2)), why, true
+		return int(n + free), int(math.Ceil((n + free) * s.NumCPUs * 2)), why, true
 	}
 	return int(d), -1, why, true
 }
