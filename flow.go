@@ -7,6 +7,7 @@ import (
 	"log/slog"
 	"net/http"
 	"os"
+	"strconv"
 	"strings"
 	"sync"
 	"sync/atomic"
@@ -40,6 +41,7 @@ type flowOptions struct {
 	logger     *slog.Logger
 	health     func(context.Context) error
 	heartbeat  string
+	cpus       float64
 	middleware []Middleware
 	http       []func(http.Handler) http.Handler
 	ready      func(Addresses)
@@ -79,7 +81,8 @@ func New(name string, opts ...Option) *Flow {
 func HTTPAddr(addr string) Option { return func(o *flowOptions) { o.httpAddr = addr } }
 
 // AdminAddr is where /livez, /readyz, /metrics, /state and /debug/pprof are
-// served; "off" is nowhere. Default 127.0.0.1:9650. The environment variable
+// served, and where the flow is scaled and paused: who reaches it can do so. "off" is
+// nowhere. Default 127.0.0.1:9650. The environment variable
 // FLOW_ADMIN overrides it.
 func AdminAddr(addr string) Option { return func(o *flowOptions) { o.adminAddr = addr } }
 
@@ -102,6 +105,12 @@ func HealthCheck(fn func(context.Context) error) Option {
 // at the file's time, as a liveness probe without HTTP, sees a flow that is stuck.
 // Default: none. The environment variable FLOW_HEARTBEAT_FILE overrides it.
 func HeartbeatFile(path string) Option { return func(o *flowOptions) { o.heartbeat = path } }
+
+// CPUs is how many CPUs the replicas of all processors share: the autoscaler adds a
+// replica only if its NumCPUs fits beside those of all others. The start and the minimum
+// of each processor run in any case. Default 0: as many as Go uses, which respects the
+// limit of a container. The environment variable FLOW_CPUS overrides it.
+func CPUs(n float64) Option { return func(o *flowOptions) { o.cpus = n } }
 
 // UseAll adds middleware to all Consumers of the flow, outside of their own.
 func UseAll(mw ...Middleware) Option {
@@ -216,8 +225,8 @@ func (f *Flow) config() (runtime.Config, error) {
 	cfg := runtime.Config{
 		Name: f.name, AdminAddr: opts.adminAddr, DrainTimeout: opts.drain, Logger: opts.logger,
 		DataDir: primitives.DataDir(), HealthCheck: opts.health, Heartbeat: opts.heartbeat, Ready: opts.ready, OnEnd: opts.onEnd, OnStop: opts.onStop,
-		LogLevel: logLevel,
-		HTTP:     runtime.HTTPConfig{Addr: opts.httpAddr, Middleware: opts.http},
+		LogLevel: logLevel, CPUs: opts.cpus,
+		HTTP: runtime.HTTPConfig{Addr: opts.httpAddr, Middleware: opts.http},
 	}
 	for _, p := range f.processors {
 		s := *p.settings // the environment's values belong to this run only
@@ -294,6 +303,17 @@ func (o flowOptions) settled() (flowOptions, []error) {
 	if v := os.Getenv("FLOW_HEARTBEAT_FILE"); v != "" {
 		o.heartbeat = v
 	}
+	if v := os.Getenv("FLOW_CPUS"); v != "" {
+		n, err := strconv.ParseFloat(v, 64)
+		if err != nil {
+			errs = append(errs, fmt.Errorf(`environment variable FLOW_CPUS=%q: want a number, as "2" or "0.5"`, v))
+		} else {
+			o.cpus = n
+		}
+	}
+	if !(o.cpus >= 0) {
+		errs = append(errs, fmt.Errorf("CPUs is %v, want more than 0, or 0 for as many as Go uses", o.cpus))
+	}
 	if o.drain <= 0 {
 		errs = append(errs, fmt.Errorf("the drain timeout is %v, want more than 0", o.drain))
 	}
@@ -353,7 +373,8 @@ func (f *Flow) Handler() http.Handler {
 
 // Resize sets the number of replicas of a processor while the flow runs, also
 // beyond the bounds of its options. A retired replica finishes the record that it
-// is at; none is lost or repeated.
+// is at; none is lost or repeated. Where the autoscaler decides it goes on from there:
+// the scale command fixes a number.
 func (f *Flow) Resize(processor string, replicas int) error {
 	e := f.engine.Load()
 	if e == nil {

@@ -71,7 +71,9 @@ func MaxReplicas(n int) ProcessorOption {
 }
 
 // NumCPUs is the number of CPUs that one replica is counted with, more than 0;
-// fractions are allowed. Default 1.
+// fractions are allowed. Default 1. It reserves nothing: the autoscaler adds replicas
+// while they, and those of all other processors, are counted with no more than CPUs
+// says. A handler that mostly waits should be given as little as it uses, as 0.1.
 func NumCPUs(n float64) ProcessorOption {
 	return processorOption(func(s *settings) { s.spec.cpus = n; s.set("num_cpus") })
 }
@@ -86,6 +88,26 @@ func LogLevel(level slog.Level) ProcessorOption {
 // second. Default 60 s.
 func AutoscaleFrequency(d time.Duration) ProcessorOption {
 	return processorOption(func(s *settings) { s.spec.limits.Frequency = d; s.set("autoscale_frequency_secs") })
+}
+
+// EnableAutoscaler lets the autoscaler decide about the number of replicas, from
+// MinReplicas to MaxReplicas. Default true. Without it, and where both are the same, the
+// number stays until somebody changes it: see Flow.Resize and the scale command.
+func EnableAutoscaler(on bool) ProcessorOption {
+	return processorOption(func(s *settings) { s.spec.limits.Enabled = on; s.set("enable_autoscaler") })
+}
+
+// ScaleDownWindow is how long fewer replicas must be wanted before there are fewer: the
+// number shrinks to no less than the highest want of that time. 0 shrinks at once, 24 h
+// is the longest. Default 5 min.
+func ScaleDownWindow(d time.Duration) ProcessorOption {
+	return processorOption(func(s *settings) { s.spec.limits.ScaleDownWindow = d; s.set("autoscale_down_window_secs") })
+}
+
+// ScaleCooldown is the time between two changes of the number of replicas at least, up
+// to 24 h. Default 0: each decision may change it.
+func ScaleCooldown(d time.Duration) ProcessorOption {
+	return processorOption(func(s *settings) { s.spec.limits.Cooldown = d; s.set("autoscale_cooldown_secs") })
 }
 
 // Setup adds a function that runs once in each replica before its first record or
