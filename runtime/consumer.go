@@ -9,6 +9,7 @@ import (
 	"sync/atomic"
 	"time"
 
+	"github.com/flowkit-go/flow/autoscale/cpu"
 	"github.com/flowkit-go/flow/primitives"
 )
 
@@ -19,6 +20,7 @@ type consumer struct {
 	spec *Consumer
 	log  *slog.Logger
 	plan drainPlan
+	born time.Time
 
 	reader     primitives.Reader
 	leaser     primitives.Leaser     // the reader, if it has leases
@@ -66,6 +68,12 @@ type consumer struct {
 	runDone   chan struct{}
 	helpers   helpers
 
+	usage  usage                    // of CPU; nil not known
+	looked lastLook                 // of signals
+	lately atomic.Pointer[measured] // between the last two looks of the watcher; nil not yet
+	asking chan struct{}            // holds one token: one question for the backlog at a time
+	told   time.Time                // when the source last told it; with the token
+
 	retryMu    sync.Mutex
 	retryAt    time.Time                                      // when reading is tried again, or was; guarded by retryMu
 	readErrors atomic.Int32                                   // in a row
@@ -82,6 +90,8 @@ type consumer struct {
 func newConsumer(flow string, spec *Consumer, log *slog.Logger, drain time.Duration) *consumer {
 	c := &consumer{
 		flow: flow, spec: spec, log: log.With("processor", spec.Name), plan: drainPlan{drain},
+		born:     time.Now(),
+		asking:   make(chan struct{}, 1),
 		queue:    newWorkQueue(),
 		pace:     newPace(spec.Buffer.Records),
 		changed:  make(chan struct{}, 1),
@@ -96,7 +106,7 @@ func newConsumer(flow string, spec *Consumer, log *slog.Logger, drain time.Durat
 	c.lanes.Store(&[]*lane{})
 	c.groupRate.Store(unknownRate)
 	c.budget.limit = int64(spec.Buffer.Bytes)
-	c.handlerCtx, c.cancelHandlers = context.WithCancelCause(context.Background())
+	c.handlerCtx, c.cancelHandlers = context.WithCancelCause(cpu.With(context.Background(), spec.Name))
 	c.writeCtx, c.cancelWrites = context.WithCancelCause(context.Background())
 	c.sinkCtx, c.cancelSinks = context.WithCancelCause(c.writeCtx)
 	c.runCtx, c.cancelRun = context.WithCancel(context.Background())

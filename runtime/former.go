@@ -35,6 +35,7 @@ type formed struct {
 	bad    []error // for each record why it could not be weighed, or nil
 	lanes  []*lane
 	weight int
+	wait   wait      // of its records
 	due    time.Time // when its first record has waited long enough
 }
 
@@ -49,6 +50,7 @@ func (f *former) collect(l *lane) {
 		seqs := l.t.take(nil, 1)
 		rec, _ := l.record(seqs[0])
 		at := seqs[0] & l.t.mask
+		f.now.wait.add(l.t.slots[at])
 		if len(f.now.refs) == 0 {
 			// a deadline by the clock that timers use: the wall clock may be set back
 			f.now.due = time.Now().Add(f.spec.Wait - time.Since(time.Unix(0, l.t.slots[at].pushed)))
@@ -197,6 +199,8 @@ func (t *task) turnBatch(f formed) {
 		return
 	}
 	start := time.Now()
+	c.stats.began(f.wait, len(refs), start, start)
+	t.begins(start)
 	defer func() {
 		if t.calling {
 			t.failedBatch(refs, recs, errGoexit)
@@ -205,6 +209,7 @@ func (t *task) turnBatch(f formed) {
 		}
 	}()
 	err := t.call(b, recs)
+	t.since.Store(0)
 	c.stats.handler.observe(time.Since(start), 1)
 	if err != nil && !skips(err) {
 		b.out.Truncate(0)

@@ -10,6 +10,7 @@ import (
 	"sync/atomic"
 	"time"
 
+	"github.com/flowkit-go/flow/autoscale/cpu"
 	"github.com/flowkit-go/flow/primitives"
 	"github.com/flowkit-go/flow/runtime/web"
 )
@@ -119,6 +120,7 @@ type frontend struct {
 	server   *web.Server
 	failure  chan error
 	served   chan struct{}
+	sampled  chan struct{}           // closed when sample has ended; nil before it began
 	cancel   context.CancelCauseFunc // of writes
 	writeCtx context.Context
 }
@@ -132,13 +134,18 @@ type routeState struct {
 	next    atomic.Uint32 // the replica whose turn it is
 	counts  routeCounts
 	classes [6]atomic.Int64
+	born    time.Time
+	labels  context.Context // of goroutines that handle a request
+	usage   usage           // of CPU; nil not known
+	looked  lastLook        // of signals
+	ongoing ongoing
 }
 
 func newFrontend(cfg Config, log *slog.Logger) *frontend {
 	f := &frontend{cfg: cfg.HTTP, base: log, log: levelled(log, cfg.LogLevel), failure: make(chan error, 1), served: make(chan struct{})}
 	f.writeCtx, f.cancel = context.WithCancelCause(context.Background())
 	for _, r := range cfg.Routes {
-		s := &routeState{Route: r}
+		s := &routeState{Route: r, born: time.Now(), labels: cpu.With(context.Background(), r.Name)}
 		if r.Web != nil {
 			limit := r.Replicas.MaxConcurrency
 			s.limiter = web.NewLimiter(limit*r.Replicas.Start, limit*r.Replicas.Start)
@@ -190,12 +197,19 @@ func (f *frontend) open(ctx context.Context, env *primitives.Env) (err error) {
 	return f.server.Listen(ctx)
 }
 
-// wrap gives requests the values of a replica, in turn.
+// wrap gives requests the values of a replica, in turn, and has their CPU time counted
+// as the route's.
 func (r *routeState) wrap(next web.Handler) web.Handler {
 	if len(r.Setup) == 0 {
-		return next
+		return func(ctx context.Context, w http.ResponseWriter, req *http.Request) (int, error) {
+			cpu.Mark(r.labels)
+			defer cpu.Mark(ctx)
+			return next(ctx, w, req)
+		}
 	}
 	return func(ctx context.Context, w http.ResponseWriter, req *http.Request) (int, error) {
+		cpu.Mark(r.labels)
+		defer cpu.Mark(ctx)
 		values, giveBack := r.pool.borrow(int(r.next.Add(1)))
 		defer giveBack()
 		return next(&replicaContext{ctx, values}, w, req)
@@ -212,6 +226,11 @@ func (f *frontend) start(ctx context.Context) error {
 			return fmt.Errorf("%s: %w", r.Name, err)
 		}
 	}
+	f.sampled = make(chan struct{})
+	go func() {
+		defer close(f.sampled)
+		f.sample(f.writeCtx)
+	}()
 	if f.cfg.Addr == AddrOff {
 		close(f.served)
 		return nil
@@ -265,6 +284,9 @@ func (f *frontend) close(ctx context.Context) error {
 		}
 	}
 	f.cancel(ErrDraining)
+	if f.sampled != nil {
+		<-f.sampled
+	}
 	return errors.Join(errs...)
 }
 

@@ -7,6 +7,7 @@ import (
 	"runtime/debug"
 	"sync"
 	"sync/atomic"
+	"time"
 )
 
 // pool is the replicas of one processor: each has its own Setup and Teardown and
@@ -25,6 +26,8 @@ type pool struct {
 	mu      sync.Mutex // guards what follows
 	live    []*replica
 	want    int
+	sized   time.Time      // when want last changed; zero before the first Resize
+	there   time.Duration  // of all replicas up to then
 	errs    []error        // of Teardown
 	gone    sync.WaitGroup // replicas that are not torn down yet, and a Resize
 	stopped bool
@@ -71,7 +74,7 @@ func (p *pool) Resize(n int) error {
 	}
 	p.gone.Add(1)
 	defer p.gone.Done()
-	p.want = n
+	p.resized(n)
 	p.retire(n)
 	have := len(p.live)
 	p.mu.Unlock()
@@ -79,12 +82,34 @@ func (p *pool) Resize(n int) error {
 	for id := have; id < n; id++ {
 		if err := p.start(id); err != nil {
 			p.mu.Lock()
-			p.want = len(p.live)
+			p.resized(len(p.live))
 			p.mu.Unlock()
 			return err
 		}
 	}
 	return nil
+}
+
+// resized notes the number wanted from now on. mu is held.
+func (p *pool) resized(n int) {
+	now := time.Now()
+	p.there = p.replicaTime(now)
+	p.want, p.sized = n, now
+}
+
+// timeOfReplicas is how long there were replicas so far, added up over all of them.
+func (p *pool) timeOfReplicas(now time.Time) time.Duration {
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	return p.replicaTime(now)
+}
+
+// replicaTime is timeOfReplicas with mu held.
+func (p *pool) replicaTime(now time.Time) time.Duration {
+	if p.sized.IsZero() {
+		return 0
+	}
+	return p.there + time.Duration(p.want)*max(0, now.Sub(p.sized))
 }
 
 // begin is the first Resize. It ends with ctx.
@@ -159,7 +184,8 @@ func (p *pool) teardown(r *replica, n int) error {
 // down. A Setup that is under way is cancelled.
 func (p *pool) stop(ctx context.Context) error {
 	p.mu.Lock()
-	p.stopped, p.want = true, 0
+	p.stopped = true
+	p.resized(0)
 	p.retire(0)
 	p.mu.Unlock()
 	p.end()

@@ -19,6 +19,8 @@ type workQueue struct {
 	kicks   atomic.Int64 // calls of wake
 	paused  atomic.Bool  // lanes start no record
 	closed  bool
+	pulls   int64 // lanes taken
+	idled   int64 // times that a task had to wait
 }
 
 // topicTurn is one topic's lanes in the order of their turns.
@@ -87,6 +89,9 @@ func (q *workQueue) wait(retired *atomic.Bool, kicked func() bool) (l *lane, b *
 			return nil, nil, false
 		}
 		if l, b := q.pop(); l != nil || b != nil {
+			if l != nil {
+				q.pulls++
+			}
 			return l, b, true
 		}
 		if kicked() {
@@ -95,6 +100,7 @@ func (q *workQueue) wait(retired *atomic.Bool, kicked func() bool) (l *lane, b *
 		if q.closed {
 			return nil, nil, false
 		}
+		q.idled++
 		q.idle.Add(1)
 		q.cond.Wait()
 		q.idle.Add(-1)
@@ -125,6 +131,14 @@ func (q *workQueue) pop() (*lane, *batch) {
 }
 
 func (q *workQueue) idleTasks() int { return int(q.idle.Load()) }
+
+// counts returns how many lanes were taken, how often a task had to wait for one, and
+// whether one does now.
+func (q *workQueue) counts() (pulls, idled int64, idle bool) {
+	q.mu.Lock()
+	defer q.mu.Unlock()
+	return q.pulls, q.idled, q.idle.Load() > 0
+}
 
 // wake makes all idle tasks look again, for instance whether they are retired.
 func (q *workQueue) wake() {

@@ -16,6 +16,7 @@ type stats struct {
 	voided                                      atomic.Int64
 	stalls                                      [stalls]atomic.Int64
 	running                                     atomic.Int64 // handler calls in progress
+	begun, waited                               atomic.Int64 // records whose handler began for the first time, and nanoseconds that they waited in all
 
 	handler   histogram // seconds per call
 	sinkWrite histogram // seconds per write

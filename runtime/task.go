@@ -7,6 +7,7 @@ import (
 	"sync/atomic"
 	"time"
 
+	"github.com/flowkit-go/flow/autoscale/cpu"
 	"github.com/flowkit-go/flow/primitives"
 )
 
@@ -24,12 +25,14 @@ type task struct {
 	mark     int             // outputs before it
 	calling  bool            // the handler has been called and has not come back
 	open     open            // what others may take over of the turn
+	since    atomic.Int64    // when its call of the handler began, nanoseconds since the consumer did; 0 none
 	kicks    int64           // of the queue when the turn last looked whether to go on; -1 not yet
 }
 
 // work is what each task of a replica does.
 func (c *consumer) work(r *replica) {
 	t := &task{c: c, replica: r, retired: &r.retired}
+	cpu.Mark(c.handlerCtx)
 	c.overseer.add(t)
 	defer c.overseer.remove(t)
 	if c.spec.Batch.Size > 0 {
@@ -92,6 +95,7 @@ func (t *task) turn(l *lane) {
 		l.end(seqs[t.turnStream(l, v, seqs):])
 		return
 	}
+	wait := v.wait(seqs)
 	b = l.batch()
 	t.open.begin(l, seqs, 0, b)
 	c.overseer.turnBegins()
@@ -100,6 +104,7 @@ func (t *task) turn(l *lane) {
 	i := 0
 	for i < len(seqs) && !t.stopping(l, i) {
 		t.base = i
+		t.begins(last)
 		n, err := t.handle(l, v, b, seqs[i:min(i+c.pace.chunk(), len(seqs))])
 		t.calling = false
 		now := time.Now()
@@ -111,6 +116,7 @@ func (t *task) turn(l *lane) {
 			seq := seqs[i]
 			i++
 			c.stats.handler.observe(now.Sub(last), 1)
+			t.since.Store(0)
 			t.open.end(b)
 			c.submit(b)
 			goOn := t.failed(ref{l, seq}, v, err)
@@ -124,6 +130,8 @@ func (t *task) turn(l *lane) {
 			break
 		}
 	}
+	t.since.Store(0)
+	c.stats.began(wait, i, start, last)
 	c.pace.learn(i, last.Sub(start))
 	tail := t.open.end(b)
 	c.submit(b)
@@ -268,12 +276,15 @@ func (t *task) turnStream(l *lane, v view, seqs []uint64) int {
 			return err
 		}
 		start := time.Now()
+		c.stats.began(v.wait(seqs[i:i+1]), 1, start, start)
+		t.begins(start)
 		t.base = i
 		_, err := t.handle(l, v, b, seqs[i:i+1])
 		t.calling = false
 		if err == nil && len(b.out.Records) > 0 {
 			err = b.out.Flush()
 		}
+		t.since.Store(0)
 		c.stats.handler.observe(time.Since(start), 1)
 		if err == nil {
 			c.count(b, 1)

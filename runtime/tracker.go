@@ -178,6 +178,20 @@ func (t *tracker) sequential() int {
 	return 0
 }
 
+// waitingSince is when the first record was pushed that has never been started and
+// could be now, unix nanoseconds; 0 when there is none.
+func (t *tracker) waitingSince() int64 {
+	switch {
+	case t.sequential() > 0:
+		return t.slots[t.next&t.mask].pushed
+	case t.ready.len() > 0:
+		if s := &t.slots[t.ready.first()&t.mask]; s.attempt == 0 {
+			return s.pushed
+		}
+	}
+	return 0
+}
+
 // take starts up to n records and appends their sequence numbers to dst.
 func (t *tracker) take(dst []uint64, n int) []uint64 {
 	for n > 0 && t.ready.len() > 0 {
@@ -291,6 +305,8 @@ type fifo struct {
 }
 
 func (q *fifo) len() int { return q.n }
+
+func (q *fifo) first() uint64 { return q.ring[q.at] }
 
 func (q *fifo) push(v uint64) {
 	q.grow()

@@ -52,12 +52,13 @@ type watcher struct {
 	group      map[primitives.Partition]int64 // what the group had committed when it was last asked
 	groupAsked time.Time
 	quiet      map[stall]bool // of the processor as a whole: was reported
+	tally      tally          // at the last measurement
 }
 
 // watch looks every few seconds.
 func (c *consumer) watch() {
 	now := time.Now()
-	w := &watcher{c: c, began: now, told: now, assigned: now, quiet: map[stall]bool{}}
+	w := &watcher{c: c, began: now, told: now, assigned: now, quiet: map[stall]bool{}, tally: c.tally(now)}
 	if d, ok := c.reader.(primitives.Delayer); ok {
 		for _, delay := range d.Delays() {
 			w.longest = max(w.longest, delay)
@@ -74,6 +75,7 @@ func (c *consumer) watch() {
 			w.askBacklog(now)
 			w.askGroup(now)
 			w.look(now)
+			w.measure(now)
 		}
 	}
 }
@@ -259,25 +261,25 @@ func (c *consumer) commits() bool {
 // askBacklog updates the backlog, which stays unknown when the source cannot tell.
 func (w *watcher) askBacklog(now time.Time) {
 	c := w.c
-	b, ok := c.reader.(primitives.Backlogger)
-	if !ok {
-		return
-	}
-	ctx, cancel := context.WithTimeout(c.writeCtx, 5*time.Second)
-	defer cancel()
-	var parts []primitives.Backlog
-	err := guard(func() (err error) { parts, err = b.Backlog(ctx); return err })
+	parts, err := c.ask(c.writeCtx, 0)
 	if err != nil {
-		c.backlogs.Store(nil)
 		c.log.Debug("backlog is unknown", "error", err)
 		return
 	}
-	w.told = now
-	byPartition := make(map[primitives.Partition]int64, len(parts))
-	for _, p := range parts {
-		byPartition[p.Partition] = p.Records
+	if parts != nil {
+		w.told = now
 	}
-	c.backlogs.Store(&byPartition)
+}
+
+// measure notes how the processor did since the last look.
+func (w *watcher) measure(now time.Time) {
+	t := w.c.tally(now)
+	m := t.since(w.tally, w.c.spec.ConcurrentTasks)
+	if t.begun == w.tally.begun {
+		m.queueing = w.c.longestWait(now)
+	}
+	w.tally = t
+	w.c.lately.Store(&m)
 }
 
 // askGroup updates how many records per second the group commits, over all processes.
