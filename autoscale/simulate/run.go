@@ -30,6 +30,7 @@ type Sample struct {
 	Backlog  float64 // records, the most of the moments
 	Burn     float64 // seconds, the most of the moments
 	Replicas float64
+	Impaired bool // attempts failed, or replicas could handle less than their capacity
 }
 
 // A Change is a resize.
@@ -74,11 +75,14 @@ func Run(t Trace, o Options, p Policy) (Result, error) {
 		}
 		r.PeakBurn = math.Max(r.PeakBurn, burn)
 
-		sum.Rate += point.Rate / float64(perSample)
-		sum.Replicas += float64(m.replicas()) / float64(perSample)
+		sum.Rate += point.Rate
+		sum.Replicas += float64(m.replicas())
+		sum.Impaired = sum.Impaired || point.impaired()
 		sum.Backlog, sum.Burn = math.Max(sum.Backlog, m.backlog), math.Max(sum.Burn, burn)
 		if m.now%(perSample*tick) == 0 {
 			sum.At = m.now
+			sum.Rate /= float64(perSample)
+			sum.Replicas /= float64(perSample)
 			r.Samples = append(r.Samples, sum)
 			sum = Sample{}
 		}

@@ -12,10 +12,10 @@ import (
 const (
 	plotWidth   = 960
 	plotLeft    = 70
-	plotRight   = 20
+	plotRight   = 40
 	panelHeight = 170
 	panelGap    = 34
-	plotHead    = 62
+	plotHead    = 100
 	plotFoot    = 46
 )
 
@@ -58,6 +58,9 @@ func drawGroup(b *strings.Builder, g []Result, o Options) {
 	p := panel{length: g[0].Length, y: plotHead}
 
 	p.title = "records per second that arrive"
+	if p.shade(b, g[0].Samples) {
+		p.title += "; grey: attempts fail, or handlers are slow"
+	}
 	p.top = niceTop(most(g[:1], func(s Sample) float64 { return s.Rate }))
 	p.frame(b)
 	p.line(b, g[0].Samples, "#444444", "", func(s Sample) float64 { return s.Rate })
@@ -68,8 +71,8 @@ func drawGroup(b *strings.Builder, g []Result, o Options) {
 	p.frame(b)
 	y := p.at(k)
 	fmt.Fprintf(b, `<line x1="%d" x2="%d" y1="%.1f" y2="%.1f" stroke="#b00000" stroke-dasharray="4 4"/>`+"\n", plotLeft, plotWidth-plotRight, y, y)
-	fmt.Fprintf(b, `<text x="%d" y="%.1f" text-anchor="end" fill="#b00000">threshold %s</text>`+"\n", plotWidth-plotRight-4, y-4, duration(k))
 	p.lines(b, g, func(s Sample) float64 { return s.Burn })
+	fmt.Fprintf(b, `<text x="%d" y="%.1f" fill="#b00000" stroke="white" stroke-width="4" paint-order="stroke">threshold %s</text>`+"\n", plotLeft+4, y-5, axis(k))
 
 	p.y += panelHeight + panelGap
 	p.title = "replicas"
@@ -81,9 +84,10 @@ func drawGroup(b *strings.Builder, g []Result, o Options) {
 
 func drawLegend(b *strings.Builder, g []Result) {
 	for i, r := range g {
-		x, s := plotLeft+i*220, strokes[i%len(strokes)]
-		fmt.Fprintf(b, `<line x1="%d" x2="%d" y1="38" y2="38" stroke="%s" stroke-width="2" stroke-dasharray="%s"/>`, x, x+28, s.colour, s.dash)
-		fmt.Fprintf(b, `<text x="%d" y="42">%s: %s s over, %s replica-s</text>`+"\n", x+34, escape(r.Policy), thousands(r.Over.Seconds()), thousands(r.ReplicaSeconds))
+		x, y, s := plotLeft+i%2*440, 42+i/2*18, strokes[i%len(strokes)]
+		fmt.Fprintf(b, `<line x1="%d" x2="%d" y1="%d" y2="%d" stroke="%s" stroke-width="2" stroke-dasharray="%s"/>`, x, x+32, y-4, y-4, s.colour, s.dash)
+		fmt.Fprintf(b, `<text x="%d" y="%d">%s: %s s over, %s replica-seconds, %d resizes</text>`+"\n",
+			x+40, y, escape(r.Policy), thousands(r.Over.Seconds()), thousands(r.ReplicaSeconds), r.Resizes)
 	}
 }
 
@@ -120,6 +124,27 @@ func (p panel) frame(b *strings.Builder) {
 	for at := time.Duration(0); at <= p.length; at += p.mark() {
 		fmt.Fprintf(b, `<line x1="%.1f" x2="%.1f" y1="%.1f" y2="%.1f" stroke="#eeeeee"/>`+"\n", p.x(at), p.x(at), p.y, p.y+panelHeight)
 	}
+}
+
+// shade marks the times at which replicas handle less than they can otherwise, and
+// says whether there are any.
+func (p panel) shade(b *strings.Builder, samples []Sample) bool {
+	any := false
+	for i := 0; i < len(samples); i++ {
+		begin := samples[i].At
+		for i < len(samples) && samples[i].Impaired {
+			i++
+		}
+		end := p.length
+		if i < len(samples) {
+			end = samples[i].At
+		}
+		if end > begin {
+			any = true
+			fmt.Fprintf(b, `<rect x="%.1f" y="%.1f" width="%.1f" height="%d" fill="#e4e4e4"/>`+"\n", p.x(begin), p.y, p.x(end)-p.x(begin), panelHeight)
+		}
+	}
+	return any
 }
 
 // hours writes times below the last panel.

@@ -62,6 +62,8 @@ func (p Point) validate() error {
 	return nil
 }
 
+func (p Point) impaired() bool { return p.Factor < 1 || p.Failing > 0 || p.Shared > 0 }
+
 // A column is one number of a point, as CSV has it.
 type column struct {
 	name string
