@@ -29,8 +29,8 @@ const (
 //
 // The program has the commands run (the default), check, graph and version, and
 // tail, send, replay and dlq to look into what it reads and writes and to mend what
-// went wrong there, and scaler to have processes added and removed by KEDA; each
-// explains itself with --help.
+// went wrong there, scale, pause and resume to change a flow that runs, and scaler to
+// have processes added and removed by KEDA; each explains itself with --help.
 func Main(app *Flow) {
 	os.Exit(app.main(os.Args[1:], os.Stdout, os.Stderr))
 }
@@ -89,6 +89,7 @@ func (f *Flow) commands() *cobra.Command {
 		cmd.Flags().Bool("json", false, "log as JSON")
 	}
 	root.AddCommand(f.tailCommand(), f.sendCommand(), f.replayCommand(), f.dlqCommand(), f.scalerCommand())
+	root.AddCommand(f.controlCommands()...)
 	root.AddCommand(run, f.checkCommand(), f.graphCommand(), &cobra.Command{
 		Use: "version", Short: "Print the versions of the program and of Flow", Args: noArguments,
 		RunE: func(cmd *cobra.Command, _ []string) error {
