@@ -86,6 +86,12 @@ each of which holds until the next one; the last one ends the trace.`,
 }
 
 func (s simulation) run(out io.Writer, files []string) error {
+	if len(s.policies) == 0 {
+		return usagef("--policy names none, want some of %s", strings.Join(simulate.Policies(), ", "))
+	}
+	if s.length < 0 {
+		return usagef("--length is %v, want it from 1s to %v", s.length, simulate.MaxLength)
+	}
 	for _, name := range s.policies {
 		if !slices.Contains(simulate.Policies(), name) {
 			return usagef("--policy has %q, want some of %s", name, strings.Join(simulate.Policies(), ", "))
