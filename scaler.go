@@ -135,7 +135,7 @@ func (s *verbSession) scaleOnce(cfg keda.Config) error {
 	if window < time.Second {
 		return usageError{fmt.Errorf("--window is %v, want at least 1s", window)}
 	}
-	cfg.Idle = window
+	cfg.Idle, cfg.Poll = window, window/10
 	for i := range cfg.Processors {
 		cfg.Processors[i].Limits.Frequency = window
 	}

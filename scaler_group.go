@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"time"
 
 	"github.com/flowkit-go/flow/autoscale/keda"
 	"github.com/flowkit-go/flow/primitives"
@@ -48,7 +49,9 @@ func (g *group) Standing(ctx context.Context) (st keda.Standing, err error) {
 		}
 	}
 	if st, err = g.ask(ctx); err != nil {
-		return st, g.late(ctx, errors.Join(err, g.Close(ctx)))
+		closing, cancel := context.WithTimeout(context.WithoutCancel(ctx), time.Second)
+		defer cancel()
+		return st, errors.Join(g.late(ctx, err), g.Close(closing))
 	}
 	return st, nil
 }

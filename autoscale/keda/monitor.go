@@ -29,8 +29,8 @@ type State struct {
 
 // monitor follows one processor. Its update is called by one goroutine.
 type monitor struct {
-	p    *Processor
-	idle time.Duration
+	p          *Processor
+	poll, idle time.Duration
 
 	governor *autoscale.Governor // none while there is no process
 	decided  time.Time           // by the look's time; zero before the first
@@ -52,9 +52,9 @@ type sample struct {
 	moved float64 // positions, of all looks
 }
 
-func newMonitor(p *Processor, idle time.Duration) *monitor {
+func newMonitor(p *Processor, poll, idle time.Duration) *monitor {
 	return &monitor{
-		p: p, idle: idle, changed: make(chan struct{}),
+		p: p, poll: poll, idle: idle, changed: make(chan struct{}),
 		err:   fmt.Errorf("%w: nothing was found out yet", errUnknown),
 		state: State{Processor: p.Name},
 	}
@@ -93,7 +93,9 @@ func (m *monitor) update(l look) {
 	m.mu.Lock()
 	defer m.mu.Unlock()
 	state.Decision = d
-	state.Wanted = m.processes(d.Replicas, state, m.p.replicasPerProcess())
+	if !d.Time.IsZero() {
+		state.Wanted = m.processes(d.Replicas, state, m.p.replicasPerProcess())
+	}
 	m.state, m.err = state, nil
 	if l.err != nil {
 		m.err = fmt.Errorf("%w: %w", errUnknown, l.err)
@@ -176,26 +178,30 @@ func (m *monitor) signals(l look) autoscale.Signals {
 	return s
 }
 
-// throughput is that of the time since the last decision, in as far as the number of
-// processes has been what it is now: a process that starts or ends takes partitions
-// along, and what moved meanwhile is no measure. It is not known before half of
-// autoscale_frequency. mu is held.
+// throughput is that of the last autoscale_frequency. It is not known to a Scaler that
+// looks for less than that: another one that looks for longer would come to something
+// else. Where the number of processes has changed it is that of the time since: one
+// that starts or ends takes partitions along, and what moves meanwhile is no measure;
+// that must be half of autoscale_frequency. mu is held.
 func (m *monitor) throughput(l look) float64 {
 	if !l.grouped || l.err != nil {
 		return l.throughput
 	}
-	from := m.samples[len(m.samples)-1]
-	for i := len(m.samples) - 2; i >= 0; i-- {
+	whole := m.p.Limits.Frequency - m.poll/2 // looks are not quite on time
+	from, least := m.samples[len(m.samples)-1], whole
+	for i := len(m.samples) - 2; i >= 0 && l.at.Sub(from.at) < whole; i-- {
 		s := m.samples[i]
-		if s.err == nil && s.processes != l.processes || l.at.Sub(from.at) >= m.p.Limits.Frequency {
+		if s.err != nil {
+			continue
+		}
+		if s.processes != l.processes {
+			least = m.p.Limits.Frequency / 2
 			break
 		}
-		if s.err == nil {
-			from = s
-		}
+		from = s
 	}
 	span := l.at.Sub(from.at)
-	if span < m.p.Limits.Frequency/2 || span <= 0 {
+	if span < least || span <= 0 {
 		return math.NaN()
 	}
 	return (m.moved - from.moved) / span.Seconds()
@@ -219,7 +225,7 @@ func (m *monitor) ongoing(l look) float64 {
 // forget drops samples that nothing is measured by any longer, and the positions of
 // the others. mu is held.
 func (m *monitor) forget(now time.Time) {
-	keep := max(m.p.Limits.Frequency, m.idle)
+	keep := max(m.p.Limits.Frequency, m.idle) + m.poll
 	old := 0
 	for old < len(m.samples)-2 && now.Sub(m.samples[old+1].at) > keep {
 		old++

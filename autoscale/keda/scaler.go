@@ -90,7 +90,7 @@ func New(cfg Config) (*Scaler, error) {
 		if err := p.Limits.Validate(); err != nil {
 			return nil, fmt.Errorf("keda: processor %s: %w", p.Name, err)
 		}
-		s.monitors = append(s.monitors, newMonitor(p, cfg.Idle))
+		s.monitors = append(s.monitors, newMonitor(p, cfg.Poll, cfg.Idle))
 	}
 	return s, nil
 }
