@@ -32,6 +32,7 @@ type ProcessorSnapshot struct {
 	BurnSeconds *float64 `json:"burn_seconds"`
 	GroupRate   *float64 `json:"group_throughput"` // positions per second that the group commits, over all processes
 	Paused      bool     `json:"paused"`
+	CPU         *float64 `json:"cpu_percent"` // of what one replica is counted with, over the last minute; null where it is not measured
 
 	// Autoscale is how its size is decided. Only Engine.Snapshot and /state fill it in.
 	Autoscale *autoscale.Status `json:"autoscale"`
@@ -153,6 +154,9 @@ func (c *consumer) snapshot(now time.Time) ProcessorSnapshot {
 	}
 	if rate := math.Float64frombits(c.groupRate.Load()); !math.IsNaN(rate) {
 		p.GroupRate = &rate
+	}
+	if used := percent(use(c.usage, c.spec.Name, now.Add(-time.Minute)), float64(p.Replicas), c.spec.NumCPUs); !math.IsNaN(used) {
+		p.CPU = &used
 	}
 	for _, l := range c.allLanes() {
 		p.Lanes = append(p.Lanes, l.snapshot(now))
