@@ -58,9 +58,9 @@ type listed struct {
 }
 
 type listedModule struct {
-	Path, Version, Dir, GoMod string
-	Main                      bool
-	Replace                   *listedModule
+	Path, Version, Dir, GoMod, GoVersion string
+	Main                                 bool
+	Replace                              *listedModule
 }
 
 // local reports whether the package's source belongs to the user: to a main

@@ -6,6 +6,10 @@
 //	flow graph [PKG]    print a flow's structure
 //	flow tail, send     look at records, and write some
 //	flow dlq, replay    mend what went wrong
+//	flow scale NAME N   change the number of replicas while a flow runs
+//	flow pause, resume  hold up a consumer, and let it go on
+//	flow deploy KIND    print what a flow is deployed with
+//	flow simulate       play a load against the autoscaler
 //	flow version [PKG]  print versions
 //
 // It never reads source code: it builds the package and asks the program, which
@@ -51,7 +55,10 @@ func (e exitError) Error() string { return fmt.Sprintf("exit %d", int(e)) }
 
 // command runs the command line and returns the exit code.
 func command(args []string, stdout, stderr io.Writer) int {
-	root := newRoot()
+	return execute(newRoot(), args, stdout, stderr)
+}
+
+func execute(root *cobra.Command, args []string, stdout, stderr io.Writer) int {
 	root.SetArgs(args)
 	root.SetOut(stdout)
 	root.SetErr(stderr)
@@ -87,8 +94,10 @@ func newRoot() *cobra.Command {
 		return usagef("%w: see %s --help", err, cmd.CommandPath())
 	})
 	root.CompletionOptions.HiddenDefaultCmd = true
-	root.AddCommand(newCommand(), runCommand(), checkCommand(), graphCommand(), versionCommand())
+	root.AddCommand(newCommand(), runCommand(), checkCommand(), graphCommand(), simulateCommand(), versionCommand())
+	root.AddCommand(deployCommand(describe))
 	root.AddCommand(recordCommands()...)
+	root.AddCommand(controlCommands()...)
 	return root
 }
 

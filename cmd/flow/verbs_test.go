@@ -30,7 +30,7 @@ func TestMistakes(t *testing.T) {
 		args []string
 		want string
 	}{
-		{[]string{"rum"}, `"rum" is not a command: use one of check, dlq, graph, new, replay, run, send, tail, version`},
+		{[]string{"rum"}, `"rum" is not a command: use one of check, deploy, dlq, graph, new, pause, replay, resume, run, scale, send, simulate, tail, version`},
 		{[]string{"run", "--bad"}, "unknown flag: --bad: see flow run --help"},
 		{[]string{"run", "--replicas", "bill"}, "want a processor's name and a number"},
 		{[]string{"run", "--replicas", "bill=0"}, "want a processor's name and a number"},
