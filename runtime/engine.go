@@ -12,6 +12,7 @@ import (
 	"time"
 
 	"github.com/flowkit-go/flow/autoscale"
+	"github.com/flowkit-go/flow/autoscale/cpu"
 	"github.com/flowkit-go/flow/primitives"
 )
 
@@ -78,6 +79,7 @@ type Engine struct {
 	web       *frontend // nil without routes
 	admin     *admin    // nil without an address
 	loop      *autoscale.Loop
+	meter     *cpu.Meter
 	state     atomic.Int32
 	began     time.Time
 	env       primitives.Env
@@ -112,6 +114,7 @@ func New(cfg Config) *Engine {
 		e.web = newFrontend(cfg, log)
 	}
 	e.loop = e.newLoop(log)
+	e.meter = e.newMeter()
 	return e
 }
 

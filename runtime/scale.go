@@ -4,17 +4,17 @@ import (
 	"context"
 	"errors"
 	"log/slog"
-	goruntime "runtime"
 	"time"
 
 	"github.com/flowkit-go/flow/autoscale"
+	"github.com/flowkit-go/flow/autoscale/cpu"
 )
 
 // newLoop makes what decides about the size of all processors.
 func (e *Engine) newLoop(base *slog.Logger) *autoscale.Loop {
 	cpus := e.cfg.CPUs
 	if cpus <= 0 {
-		cpus = float64(goruntime.GOMAXPROCS(0)) // which knows of a container's limit
+		cpus = cpu.Count() // which knows of a container's limit
 	}
 	var members []autoscale.Member
 	for _, c := range e.consumers {
@@ -36,8 +36,8 @@ func (e *Engine) newLoop(base *slog.Logger) *autoscale.Loop {
 	return autoscale.NewLoop(autoscale.NewBudget(cpus), members...)
 }
 
-// scale decides about all processors until stop is called. Wait then waits until no
-// decision is under way: a Setup or a source that takes no notice of the end is left
+// scale measures and decides about all processors until stop is called. Wait then waits
+// until no decision is under way: a Setup or a source that takes no notice of the end is left
 // behind after a moment, as it is by a drain.
 func (e *Engine) scale() (stop, wait func()) {
 	if w := e.loop.Warning(); w != "" {
@@ -47,7 +47,13 @@ func (e *Engine) scale() (stop, wait func()) {
 	ended := make(chan struct{})
 	go func() {
 		defer close(ended)
+		metered := make(chan struct{})
+		go func() {
+			defer close(metered)
+			e.meter.Run(ctx)
+		}()
 		e.loop.Run(ctx)
+		<-metered
 	}()
 	return cancel, func() {
 		late := time.NewTimer(time.Second)

@@ -82,3 +82,8 @@ func (r *routeState) signals(now time.Time) (autoscale.Signals, error) {
 	s.CPU = percent(use(r.usage, r.Name, before.at), m.replicas, r.NumCPUs)
 	return s, nil
 }
+
+// busyTime is how long requests were in progress or waiting so far, added up over all.
+func (r *routeState) busyTime() time.Duration {
+	return time.Duration(r.ongoing.sum.Load()) * sampleEvery
+}
