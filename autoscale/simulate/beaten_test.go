@@ -85,8 +85,13 @@ func TestFlowIsNotBeaten(t *testing.T) {
 
 var sweep = flag.Int("sweep", 24, "number of settings that TestFlowIsNotBeatenElsewhere draws")
 
-// held is the share of traces of the sweep on which no rival is better in both.
-const held = 0.9
+// Shares of the traces of the sweep on which no rival is better in both: with the
+// rivals' thresholds as they are by default, and with KEDA's lagThreshold at half of
+// that, which keeps a distance to the burn threshold and resizes all the time.
+const (
+	held      = 0.9
+	heldTuned = 0.5
+)
 
 // Traces, replicas and limits that nothing was tuned on.
 func TestFlowIsNotBeatenElsewhere(t *testing.T) {
@@ -95,46 +100,90 @@ func TestFlowIsNotBeatenElsewhere(t *testing.T) {
 		settings = 4
 	}
 	rng := rand.New(rand.NewPCG(7, 7))
-	traces, unbeaten, beats20 := 0, 0, 0
-	losses, resizes := map[string]int{}, map[string]int{}
+	var plain, tuned tally
 	for range settings {
-		o := Defaults()
-		o.Capacity = []float64{3, 100, 2500}[rng.IntN(3)]
-		o.CPU = []float64{100, 60, 30}[rng.IntN(3)]
-		o.StartDelay = []time.Duration{0, 0, 30 * time.Second}[rng.IntN(3)]
-		o.Limits.Frequency = []time.Duration{60 * time.Second, 60 * time.Second, 15 * time.Second}[rng.IntN(3)]
-		o.Limits.BurnThreshold = []time.Duration{60 * time.Second, 60 * time.Second, 20 * time.Second, 5 * time.Minute}[rng.IntN(4)]
-		o.Limits.Max = []int{20, 50}[rng.IntN(2)]
-		peak := float64(o.Limits.Max) * (0.15 + 0.75*rng.Float64())
-		seed := rng.Uint64N(1000) + 100
-		setting := fmt.Sprintf("capacity %v cpu %v delay %v frequency %v K %v max %d peak %.1f seed %d",
-			o.Capacity, o.CPU, o.StartDelay, o.Limits.Frequency, o.Limits.BurnThreshold, o.Limits.Max, peak, seed)
-		for byTrace := range slices.Chunk(compare(t, generated(t, o, peak, seed), o), len(Policies())) {
-			flow := byTrace[0]
-			traces++
-			lost := false
-			for _, rival := range byTrace {
-				resizes[rival.Policy] += rival.Resizes
-				if !better(rival, flow) {
-					continue
-				}
-				lost = true
-				losses[rival.Policy]++
+		o, peak, seed := draw(rng)
+		name := fmt.Sprintf("capacity %v cpu %v delay %v frequency %v K %v max %d peak %.1f hpa %.0f seed %d",
+			o.Capacity, o.CPU, o.StartDelay, o.Limits.Frequency, o.Limits.BurnThreshold, o.Limits.Max, peak, o.hpaTarget(), seed)
+		traces := generated(t, o, peak, seed)
+		plain.add(t, compare(t, traces, o), name)
+		o.KEDALag = o.kedaLag() / 2
+		tuned.add(t, compare(t, traces, o), "")
+	}
+	plain.check(t, "thresholds by default", held)
+	tuned.check(t, "KEDA with half of its threshold", heldTuned)
+}
+
+// draw returns a setting, the peak in replicas and the seed of its traces.
+func draw(rng *rand.Rand) (Options, float64, uint64) {
+	o := Defaults()
+	o.Capacity = []float64{3, 100, 2500}[rng.IntN(3)]
+	o.CPU = []float64{100, 60, 30}[rng.IntN(3)]
+	o.StartDelay = []time.Duration{0, 0, 30 * time.Second}[rng.IntN(3)]
+	o.Limits.Frequency = []time.Duration{60 * time.Second, 60 * time.Second, 15 * time.Second}[rng.IntN(3)]
+	o.Limits.BurnThreshold = []time.Duration{60 * time.Second, 60 * time.Second, 20 * time.Second, 5 * time.Minute}[rng.IntN(4)]
+	o.Limits.Max = []int{20, 50}[rng.IntN(2)]
+	o.HPATarget = []float64{0.8, 0.8, 0.6}[rng.IntN(3)] * o.CPU
+	peak := float64(o.Limits.Max) * (0.15 + 0.75*rng.Float64())
+	return o, peak, rng.Uint64N(1000) + 100
+}
+
+// A tally counts the traces of a sweep.
+type tally struct {
+	traces, unbeaten, beats int
+	losses, resizes         map[string]int
+}
+
+// add counts the results of a setting, and logs those on which a rival is better when
+// the setting has a name.
+func (y *tally) add(t *testing.T, results []Result, setting string) {
+	if y.losses == nil {
+		y.losses, y.resizes = map[string]int{}, map[string]int{}
+	}
+	for byTrace := range slices.Chunk(results, len(Policies())) {
+		flow := byTrace[0]
+		y.traces++
+		lost := false
+		for _, rival := range byTrace {
+			y.resizes[rival.Policy] += rival.Resizes
+			if !better(rival, flow) {
+				continue
+			}
+			lost = true
+			y.losses[rival.Policy]++
+			if setting != "" {
 				t.Logf("%s: %s over %v with %.0f replica-seconds, flow %v with %.0f: %s",
 					flow.Trace, rival.Policy, rival.Over, rival.ReplicaSeconds, flow.Over, flow.ReplicaSeconds, setting)
 			}
-			if !lost {
-				unbeaten++
-			}
-			if beats(flow, byTrace[1]) {
-				beats20++
-			}
+		}
+		if !lost {
+			y.unbeaten++
+		}
+		if beats(flow, byTrace[1]) {
+			y.beats++
 		}
 	}
-	share := float64(unbeaten) / float64(traces)
-	t.Logf("%d of %d traces (%.1f%%) on which no rival is better in both; losses to %v; 20%% better than buildflow on %d; resizes %v",
-		unbeaten, traces, 100*share, losses, beats20, resizes)
-	if share < held {
-		t.Errorf("no rival is better on %.1f%% of traces, want %.0f%%", 100*share, 100*held)
+}
+
+func (y *tally) check(t *testing.T, what string, want float64) {
+	share := float64(y.unbeaten) / float64(y.traces)
+	t.Logf("%s: on %d of %d traces (%.1f%%) no rival is better in both; rivals that are: %v; 20%% better than buildflow on %d; resizes %v",
+		what, y.unbeaten, y.traces, 100*share, y.losses, y.beats, y.resizes)
+	if share < want {
+		t.Errorf("%s: no rival is better on %.1f%% of traces, want %.0f%%", what, 100*share, 100*want)
+	}
+}
+
+// BenchmarkRun is a day of one-second steps.
+func BenchmarkRun(b *testing.B) {
+	o := Defaults()
+	trace, err := Generate("diurnal", Load{Peak: 1000, Seed: 1})
+	if err != nil {
+		b.Fatal(err)
+	}
+	for b.Loop() {
+		if _, err := Run(trace, o, newFlow(o)); err != nil {
+			b.Fatal(err)
+		}
 	}
 }
