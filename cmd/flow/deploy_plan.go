@@ -33,6 +33,7 @@ type plan struct {
 	DrainSecs           int    // rounded up
 	Volume              string // size of the data folder's volume; "" for none
 	Stateful            []string
+	alone               []string // what one process has for itself, Stateful among it
 	Config              []variable
 	Needs               []need
 	Workloads           []*workload
@@ -108,7 +109,7 @@ func newPlan(d described, f planFlags) (*plan, error) {
 		}
 		w.MaxPods = f.maxPods
 		for _, n := range w.Processors {
-			if scales(n) {
+			if scales(n) && !slices.Contains(p.alone, n.Source) {
 				w.Triggers = append(w.Triggers, n)
 				p.Scales = true
 			}
@@ -127,26 +128,25 @@ func scales(n flow.GraphNode) bool {
 
 // state finds what pods cannot share, and the volume that it needs.
 func (p *plan) state(d described, f planFlags) error {
-	var alone []string
 	for _, n := range d.graph.Processors {
 		for _, end := range []string{n.Source, n.Sink, n.DeadLetter} {
 			for _, name := range local.FindAllString(end, -1) {
-				if strings.HasPrefix(name, "nats:") && d.env.get("NATS_URL") != "" || slices.Contains(alone, name) {
+				if strings.HasPrefix(name, "nats:") && d.env.get("NATS_URL") != "" || slices.Contains(p.alone, name) {
 					continue // a server, which all can reach
 				}
-				alone = append(alone, name)
+				p.alone = append(p.alone, name)
 				if !strings.HasPrefix(name, "memory:") {
 					p.Stateful = append(p.Stateful, name)
 				}
 			}
 		}
 	}
-	if f.perProcessor && len(alone) > 0 {
+	if f.perProcessor && len(p.alone) > 0 {
 		hint := "leave out --per-processor"
-		if slices.ContainsFunc(alone, func(s string) bool { return strings.HasPrefix(s, "nats:") }) {
+		if slices.ContainsFunc(p.alone, func(s string) bool { return strings.HasPrefix(s, "nats:") }) {
 			hint += ", or set NATS_URL to a server that all pods reach"
 		}
-		return usagef("the flow keeps %s inside of one process or its data folder, which pods do not share: %s", strings.Join(alone, ", "), hint)
+		return usagef("the flow keeps %s inside of one process or its data folder, which pods do not share: %s", strings.Join(p.alone, ", "), hint)
 	}
 	switch {
 	case f.data == "none":
