@@ -16,6 +16,8 @@ type look struct {
 	processes  int
 	replicas   int  // of all processes; the processes themselves where those are not asked
 	counted    bool // replicas are of the processes' own
+	most       int  // replicas of the process that has most
+	full       int  // replicas of the largest process whose CPUs had no room for more; 0 none
 	unanswered []string
 	paused     bool // by hand, in some process
 
@@ -81,6 +83,10 @@ func (l *look) count(p *Processor, all everyone) {
 			l.processes++
 			answered++
 			l.replicas += s.Replicas
+			l.most = max(l.most, s.Replicas)
+			if s.Autoscale.WantedCPU > 0 {
+				l.full = max(l.full, s.Replicas)
+			}
 			l.paused = l.paused || s.Paused
 			l.ongoing += float64(s.InFlight)
 			throughput += s.Throughput

@@ -24,7 +24,10 @@ type State struct {
 	Ongoing    *float64           `json:"ongoing,omitempty"`
 	Partitions int                `json:"partitions,omitempty"`
 	Decision   autoscale.Decision `json:"decision"`
-	Wanted     int                `json:"wanted"` // processes, by the replicas that one has at most
+	Each       int                `json:"replicas_per_process"` // that one process runs at most, by its bounds and, once that was seen, its CPUs
+	Wanted     int                `json:"wanted"`               // processes
+
+	ran int // processes when it was decided
 }
 
 // monitor follows one processor. Its update is called by one goroutine.
@@ -38,6 +41,7 @@ type monitor struct {
 	backlog  float64             // at the last decision
 	last     map[string]int64    // position by partition
 	moved    float64             // positions that the group has moved in all
+	full     int                 // replicas that the CPUs of one process have room for; 0 not known
 
 	mu      sync.Mutex
 	samples []sample // oldest first
@@ -72,11 +76,16 @@ func (m *monitor) update(l look) {
 	if l.committed != nil {
 		m.last = l.committed
 	}
+	if l.full > 0 {
+		m.full = l.full
+	} else if m.full > 0 {
+		m.full = max(m.full, l.most)
+	}
 	m.mu.Lock()
 	m.samples = append(m.samples, sample{l, m.moved})
 	m.forget(l.at)
 	signals := m.signals(l)
-	state, d := m.stateAt(l, signals), m.state.Decision
+	state, d, ran := m.stateAt(l, signals), m.state.Decision, m.state.ran
 	m.mu.Unlock()
 
 	every := m.p.Limits.Frequency
@@ -84,17 +93,17 @@ func (m *monitor) update(l look) {
 	switch {
 	case l.err != nil: // what was decided is not known to be right any longer
 	case l.processes == 0:
-		d = first(l)
+		d, ran = first(l), 0
 		m.governor, m.decided, m.backlog = nil, l.at, l.backlog
 	case due || m.governor == nil:
-		d = m.decide(signals, l)
+		d, ran = m.decide(signals, l), l.processes
 	}
 
 	m.mu.Lock()
 	defer m.mu.Unlock()
-	state.Decision = d
+	state.Decision, state.ran = d, ran
 	if !d.Time.IsZero() {
-		state.Wanted = m.processes(d.Replicas, state, m.p.replicasPerProcess())
+		state.Wanted = m.processes(state, 0)
 	}
 	m.state, m.err = state, nil
 	if l.err != nil {
@@ -259,11 +268,21 @@ func (m *monitor) active(threshold float64) bool {
 	return true // not looked at for long enough
 }
 
-// processes is how many are needed for the replicas that were decided.
-func (m *monitor) processes(replicas int, s State, each int) int {
-	n := replicas
+// processes is how many are needed for what was decided, with so many replicas in each;
+// 0 is as many as one runs at most. Those that ran when it was decided stay, unless
+// fewer replicas are needed: then as many go as come to the same share, so that what is
+// left has to take over no more than it can by growing.
+func (m *monitor) processes(s State, each int) int {
+	n := s.Decision.Replicas
 	if s.Counted {
-		n = (replicas + each - 1) / each
+		if each == 0 {
+			each = s.Each
+		}
+		stay := s.ran
+		if from := s.Decision.From; n < from {
+			stay = (s.ran*n + from - 1) / from
+		}
+		n = max((n+each-1)/each, stay)
 	}
 	if s.Partitions > 0 {
 		n = min(n, s.Partitions) // one more would get none
@@ -273,7 +292,12 @@ func (m *monitor) processes(replicas int, s State, each int) int {
 
 // stateAt describes a look.
 func (m *monitor) stateAt(l look, s autoscale.Signals) State {
+	each := m.p.replicasPerProcess()
+	if m.full > 0 {
+		each = min(each, m.full)
+	}
 	st := State{
+		Each:      each,
 		Processor: m.p.Name, Time: l.at, Processes: l.processes, Replicas: l.replicas, Counted: l.counted,
 		Unanswered: l.unanswered, Shared: l.shared, Partitions: l.partitions,
 		Backlog: orNil(l.backlog), Throughput: orNil(s.Throughput), Ongoing: orNil(l.ongoing),

@@ -57,7 +57,10 @@ type processorState struct {
 	Backlog    *int64   `json:"backlog"`
 	CPU        *float64 `json:"cpu_percent"`
 	Paused     bool     `json:"paused"`
-	Lanes      []struct {
+	Autoscale  struct {
+		WantedCPU int `json:"wanted_cpus"` // above 0: there is no room for more replicas
+	} `json:"autoscale"`
+	Lanes []struct {
 		Topic     string `json:"topic"`
 		Partition int32  `json:"partition"`
 	} `json:"lanes"`

@@ -105,6 +105,42 @@ func TestSharedBacklogCountsOnce(t *testing.T) {
 	})
 }
 
+// A process whose CPUs are full runs fewer replicas than its bounds say, which is still
+// so when there is less to do.
+func TestProcessesThatAreFull(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		busy := processorState{Replicas: 4, Throughput: 400, Backlog: of[int64](48_000), CPU: of(50.)}
+		full := busy
+		full.Autoscale.WantedCPU = 8
+		pods := &fakePods{pods: map[string]processorState{"10.0.0.1:9650": busy, "10.0.0.2:9650": busy}}
+		s := start(t, Config{Processors: []Processor{asked(16)}, Peers: pods.peers()})
+		time.Sleep(time.Second)
+		synctest.Wait()
+		if st := s.States()[0]; st.Decision.Replicas != 16 || st.Wanted != 2 {
+			t.Errorf("%+v, want 16 replicas in the two processes, though one would have room", st)
+		}
+		pods.set(func(p *fakePods) { p.pods["10.0.0.1:9650"] = full })
+		time.Sleep(DefaultPoll)
+		synctest.Wait()
+		if st := s.States()[0]; st.Wanted != 4 || st.Each != 4 {
+			t.Errorf("%+v, want 4 processes of 4", st)
+		}
+		pods.set(func(p *fakePods) { p.pods["10.0.0.1:9650"] = busy })
+		time.Sleep(DefaultPoll)
+		synctest.Wait()
+		if st := s.States()[0]; st.Wanted != 4 {
+			t.Errorf("%+v, want 4 processes still", st)
+		}
+		busy.Replicas = 5
+		pods.set(func(p *fakePods) { p.pods["10.0.0.1:9650"] = busy })
+		time.Sleep(DefaultPoll)
+		synctest.Wait()
+		if st := s.States()[0]; st.Each != 5 {
+			t.Errorf("%+v, want room for the 5 that run", st)
+		}
+	})
+}
+
 // A process that does not answer shrinks nothing, whatever the others say.
 func TestUnansweredHolds(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {

@@ -12,8 +12,9 @@ const (
 	// or one Consumer only.
 	MetaProcessor = "processor"
 
-	// MetaReplicas is how many replicas one process runs at most: by max_replicas,
-	// which is the default, and by the CPUs of its pod.
+	// MetaReplicas is how many replicas one process runs at most. The default is
+	// max_replicas, or fewer once a process has said that its CPUs have no room for
+	// more.
 	MetaReplicas = "replicasPerProcess"
 
 	// MetaActivation is the backlog that does not count as something to do. Default 0.
@@ -23,7 +24,7 @@ const (
 // A trigger is what a ScaledObject wants to know.
 type trigger struct {
 	m          *monitor
-	replicas   int // per process
+	replicas   int // per process; 0 the default
 	activation float64
 }
 
@@ -33,7 +34,7 @@ func (s *Scaler) trigger(meta map[string]string) (trigger, error) {
 	if err != nil {
 		return trigger{}, fmt.Errorf("metadata %s: %w", MetaProcessor, err)
 	}
-	t := trigger{m: m, replicas: m.p.replicasPerProcess()}
+	t := trigger{m: m}
 	if v := meta[MetaReplicas]; v != "" {
 		if t.replicas, err = strconv.Atoi(v); err != nil || t.replicas < 1 {
 			return trigger{}, fmt.Errorf("metadata %s is %q, want a whole number above 0", MetaReplicas, v)
@@ -65,7 +66,7 @@ func (t trigger) wanted() (int, error) {
 	if t.m.err != nil {
 		return 0, fmt.Errorf("processor %s: %w", t.m.p.Name, t.m.err)
 	}
-	return t.m.processes(t.m.state.Decision.Replicas, t.m.state, t.replicas), nil
+	return t.m.processes(t.m.state, t.replicas), nil
 }
 
 // active is whether there is something to do, and a channel that is closed when that
