@@ -174,7 +174,10 @@ func tellState(w io.Writer, st keda.State, active bool) {
 		if v == nil {
 			return "not known"
 		}
-		return fmt.Sprintf("%.4g%s", *v, unit)
+		if *v >= 1000 {
+			return fmt.Sprintf("%.0f%s", *v, unit)
+		}
+		return fmt.Sprintf("%.3g%s", *v, unit)
 	}
 	does := "nothing to do"
 	if active {
