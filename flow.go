@@ -108,8 +108,8 @@ func HeartbeatFile(path string) Option { return func(o *flowOptions) { o.heartbe
 
 // CPUs is how many CPUs the replicas of all processors share: the autoscaler adds a
 // replica only if its NumCPUs fits beside those of all others. The start and the minimum
-// of each processor run in any case. Default 0: as many as Go uses, which respects the
-// limit of a container. The environment variable FLOW_CPUS overrides it.
+// of each processor run in any case. Default 0: as many as the process may use, within
+// the limit of its container. The environment variable FLOW_CPUS overrides it.
 func CPUs(n float64) Option { return func(o *flowOptions) { o.cpus = n } }
 
 // UseAll adds middleware to all Consumers of the flow, outside of their own.
@@ -312,7 +312,7 @@ func (o flowOptions) settled() (flowOptions, []error) {
 		}
 	}
 	if !(o.cpus >= 0) {
-		errs = append(errs, fmt.Errorf("CPUs is %v, want more than 0, or 0 for as many as Go uses", o.cpus))
+		errs = append(errs, fmt.Errorf("CPUs is %v, want more than 0, or 0 for as many as the process may use", o.cpus))
 	}
 	if o.drain <= 0 {
 		errs = append(errs, fmt.Errorf("the drain timeout is %v, want more than 0", o.drain))

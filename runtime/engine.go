@@ -39,7 +39,7 @@ type Config struct {
 	DataDir string
 
 	// CPUs is what the replicas of all processors share, for autoscaling. Default what
-	// Go may use, which is at most what a container may.
+	// the process may use, within a container's limit: cpu.Count.
 	CPUs float64
 
 	// HealthCheck, when set, decides about /livez.

@@ -81,22 +81,7 @@ func (e *Engine) Decisions(processor string) ([]autoscale.Decision, error) {
 	return e.loop.Decisions(processor)
 }
 
-// A measurer tells how a processor has done since it was last asked.
-type measurer interface {
-	signals(now time.Time) (autoscale.Signals, error)
-}
-
-var (
-	errUnmeasured = errors.New("the processor is not measured")
-	errPaused     = errors.New("the processor is paused")
-)
-
-func measure(m any) (autoscale.Signals, error) {
-	if m, ok := m.(measurer); ok {
-		return m.signals(time.Now())
-	}
-	return autoscale.Signals{}, errUnmeasured
-}
+var errPaused = errors.New("the processor is paused")
 
 // consumerTarget is a consumer as the loop sees it.
 type consumerTarget struct {
@@ -118,7 +103,7 @@ func (t *consumerTarget) Signals() (autoscale.Signals, error) {
 	paused := t.c.queue.paused.Load()
 	was := t.wasPaused
 	t.wasPaused = paused
-	s, err := measure(t.c)
+	s, err := t.c.signals(time.Now())
 	if paused || was {
 		return s, errPaused
 	}
@@ -131,7 +116,7 @@ type routeTarget struct{ routePool }
 var _ autoscale.Target = routeTarget{}
 
 // Signals implements autoscale.Target.
-func (t routeTarget) Signals() (autoscale.Signals, error) { return measure(t.r) }
+func (t routeTarget) Signals() (autoscale.Signals, error) { return t.r.signals(time.Now()) }
 
 // countedPool is a pool that is resized past the loop, which is told of it.
 type countedPool struct {
