@@ -49,7 +49,8 @@ func compare(t testing.TB, traces []Trace, o Options) []Result {
 // 20 % in one of them at no loss in the other; and it resizes a third as often.
 func TestFlowIsNotBeaten(t *testing.T) {
 	o := Defaults()
-	results := compare(t, generated(t, o, 10, 1), o)
+	o.Seed = 1
+	results := compare(t, generated(t, o, 10, o.Seed), o)
 	var table strings.Builder
 	if err := WriteTable(&table, results); err != nil {
 		t.Fatal(err)
@@ -103,8 +104,8 @@ func TestFlowIsNotBeatenElsewhere(t *testing.T) {
 	var plain, tuned tally
 	for range settings {
 		o, peak, seed := draw(rng)
-		name := fmt.Sprintf("capacity %v cpu %v delay %v frequency %v K %v max %d peak %.1f hpa %.0f seed %d",
-			o.Capacity, o.CPU, o.StartDelay, o.Limits.Frequency, o.Limits.BurnThreshold, o.Limits.Max, peak, o.hpaTarget(), seed)
+		name := fmt.Sprintf("capacity %v cpu %v delay %v frequency %v K %v max %d peak %.1f hpa %.0f exact %t seed %d",
+			o.Capacity, o.CPU, o.StartDelay, o.Limits.Frequency, o.Limits.BurnThreshold, o.Limits.Max, peak, o.hpaTarget(), o.Exact, seed)
 		traces := generated(t, o, peak, seed)
 		plain.add(t, compare(t, traces, o), name)
 		o.KEDALag = o.kedaLag() / 2
@@ -124,8 +125,10 @@ func draw(rng *rand.Rand) (Options, float64, uint64) {
 	o.Limits.BurnThreshold = []time.Duration{60 * time.Second, 60 * time.Second, 20 * time.Second, 5 * time.Minute}[rng.IntN(4)]
 	o.Limits.Max = []int{20, 50}[rng.IntN(2)]
 	o.HPATarget = []float64{0.8, 0.8, 0.6}[rng.IntN(3)] * o.CPU
+	o.Exact = rng.IntN(3) == 0
 	peak := float64(o.Limits.Max) * (0.15 + 0.75*rng.Float64())
-	return o, peak, rng.Uint64N(1000) + 100
+	o.Seed = rng.Uint64N(1000) + 100
+	return o, peak, o.Seed
 }
 
 // A tally counts the traces of a sweep.

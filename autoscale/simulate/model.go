@@ -10,7 +10,8 @@ import (
 const tick = time.Second
 
 // A model is a queue and the replicas that work it off, as a fluid: records have no
-// size, and those that arrive in a tick can be handled in it.
+// size, and those that arrive in a tick can be handled in it. What is measured of it
+// has the records that replicas are at as well, see watcher.
 type model struct {
 	options Options
 
@@ -18,6 +19,7 @@ type model struct {
 	backlog  float64         // records not resolved
 	ready    int             // replicas that work
 	starting []time.Duration // when each of the others will, in order
+	busy     float64         // share of those that work which are in a handler
 
 	since window // since the policy looked last
 }
@@ -101,13 +103,12 @@ func (m *model) advance(p Point) {
 	w.replicas += float64(m.ready) * dt
 	w.attempts += attempts * dt
 	w.succeeded += succeeded * dt
+	m.busy = 1 // those that the shared limit holds up wait in their handlers
 	if demand < possible {
 		w.idle = true
-		w.busy += attempts / (m.options.Capacity * p.Factor) * dt
-	} else {
-		// Those that the shared limit holds up wait in their handlers.
-		w.busy += float64(m.ready) * dt
+		m.busy = attempts / (m.options.Capacity * p.Factor) / float64(m.ready)
 	}
+	w.busy += m.busy * float64(m.ready) * dt
 	// A record takes the CPU that it takes, however long its handler waits.
 	w.cpu += m.options.CPU * attempts / m.options.Capacity * dt
 	m.now += tick

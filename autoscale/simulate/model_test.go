@@ -63,12 +63,12 @@ func TestModel(t *testing.T) {
 		t.Run(tc.name, func(t *testing.T) {
 			m := modelOf(tc.replicas, tc.change)
 			play(m, 10, tc.point)
-			o := (&watcher{backlog: math.NaN()}).look(m)
+			o := newWatcher(Options{Exact: true}).look(m)
 			for _, c := range []struct {
 				name      string
 				got, want float64
 			}{
-				{"backlog", m.backlog, tc.backlog}, {"burn", m.burn(tc.point), tc.burn}, {"signal backlog", o.Backlog, tc.backlog},
+				{"backlog", m.backlog, tc.backlog}, {"burn", m.burn(tc.point), tc.burn}, {"measured backlog", o.Backlog, tc.backlog},
 				{"throughput", o.Throughput, tc.throughput}, {"pulls", o.Pulls, tc.pulls}, {"busy", o.Busy, tc.busy}, {"cpu", o.CPU, tc.cpu},
 			} {
 				if c.got != c.want && math.Abs(c.got-c.want) > 1e-9 {
@@ -120,5 +120,37 @@ func TestModelConserves(t *testing.T) {
 	done += m.take().succeeded
 	if math.Abs(arrived-done-m.backlog) > 1e-3 || m.backlog < 0 {
 		t.Errorf("%v arrived, %v were done, %v are left", arrived, done, m.backlog)
+	}
+}
+
+// The measured backlog has one record for each replica that is in a handler: all of
+// them when they are behind, none when they are idle, and else as many as it happens.
+func TestRecordsInFlight(t *testing.T) {
+	for _, tc := range []struct {
+		rate     float64
+		least    float64
+		mean     float64
+		most     float64
+		constant bool
+	}{
+		{rate: 0, constant: true},
+		{rate: 200, least: 0, mean: 2, most: 7},
+		{rate: 1000, least: 10, mean: 10, most: 10, constant: true},
+	} {
+		m, w := modelOf(10, nil), newWatcher(Options{Seed: 1})
+		sum, seen := 0.0, map[float64]bool{}
+		const looks = 2000
+		for range looks {
+			m.advance(Point{Rate: tc.rate, Factor: 1})
+			b := w.look(m).Backlog
+			if b < tc.least || b > tc.most+1 {
+				t.Errorf("rate %v: backlog %v", tc.rate, b)
+			}
+			sum += b
+			seen[b] = true
+		}
+		if math.Abs(sum/looks-tc.mean) > 0.15 || (len(seen) == 1) != tc.constant {
+			t.Errorf("rate %v: mean backlog %v, want %v; seen %v", tc.rate, sum/looks, tc.mean, seen)
+		}
 	}
 }

@@ -18,6 +18,8 @@ type Options struct {
 	CPU        float64       // percent of its CPUs that a replica uses when it handles that many; less than 100 where handlers wait for I/O
 	StartDelay time.Duration // from a resize until new replicas work: 0 within a process, half a minute for pods
 	Backlog    float64       // records that wait at the beginning
+	Seed       uint64        // varies which replicas are in a handler when the backlog is measured
+	Exact      bool          // measures the backlog without the records in flight: 0 where replicas keep up
 
 	// Of the rivals.
 	HPATarget   float64       // percent of CPU that the HPA aims at; 0 is 80 % of Options.CPU

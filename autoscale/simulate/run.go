@@ -2,6 +2,7 @@ package simulate
 
 import (
 	"math"
+	"math/rand/v2"
 	"time"
 
 	"github.com/flowkit-go/flow/autoscale"
@@ -59,7 +60,7 @@ func Run(t Trace, o Options, p Policy) (Result, error) {
 	}
 	r := Result{Trace: t.Name, Policy: p.Name(), Length: t.Length}
 	m := newModel(o)
-	w := watcher{backlog: math.NaN()}
+	w := newWatcher(o)
 	k := o.Limits.BurnThreshold.Seconds()
 	every := max(p.Every().Truncate(tick), tick)
 	perSample := (t.Length/tick + samples - 1) / samples
@@ -101,10 +102,33 @@ func Run(t Trace, o Options, p Policy) (Result, error) {
 	return r, nil
 }
 
-// A watcher measures for a policy.
+// A watcher measures for a policy. The backlog that it tells has the records in flight:
+// one for each replica that is in a handler at that moment, by chance as often as
+// replicas are busy. So a backlog is hardly ever 0 and never the same twice, as real
+// ones are, and a rule that takes any growth for growth shows.
 type watcher struct {
+	chance  *rand.Rand // nil tells no records in flight
 	backlog float64 // at the last look; NaN before it
 	looked  bool
+}
+
+func newWatcher(o Options) *watcher {
+	w := &watcher{backlog: math.NaN()}
+	if !o.Exact {
+		w.chance = rand.New(rand.NewPCG(o.Seed, 0))
+	}
+	return w
+}
+
+// inFlight are the records that replicas are at.
+func (w *watcher) inFlight(m *model) float64 {
+	n := 0
+	for range m.ready {
+		if w.chance != nil && w.chance.Float64() < m.busy {
+			n++
+		}
+	}
+	return float64(n)
 }
 
 // buffer is the work of this time that the replicas have fetched ahead, where there
@@ -113,11 +137,12 @@ const buffer = time.Second
 
 func (w *watcher) look(m *model) Observation {
 	since := m.take()
+	backlog := m.backlog + w.inFlight(m)
 	s := autoscale.Signals{
 		Time:        time.Unix(0, 0).UTC().Add(m.now),
 		Replicas:    m.replicas(),
 		Throughput:  since.succeeded / since.elapsed,
-		Backlog:     m.backlog,
+		Backlog:     backlog,
 		PrevBacklog: w.backlog,
 		Pulls:       since.attempts / since.elapsed,
 		CPU:         since.cpu / since.replicas,
@@ -134,7 +159,7 @@ func (w *watcher) look(m *model) Observation {
 	if w.looked {
 		s.Elapsed = time.Duration(since.elapsed * float64(time.Second))
 	}
-	w.backlog, w.looked = m.backlog, true
+	w.backlog, w.looked = backlog, true
 	return Observation{Signals: s, Ready: m.ready}
 }
 

@@ -60,7 +60,9 @@ func TestRunCounts(t *testing.T) {
 
 func TestRunTellsWhatWasMeasured(t *testing.T) {
 	p := &script{wants: []int{1, 2}}
-	if _, err := Run(steady(150, 40*time.Second), Defaults(), p); err != nil {
+	o := Defaults()
+	o.Exact = true
+	if _, err := Run(steady(150, 40*time.Second), o, p); err != nil {
 		t.Fatal(err)
 	}
 	if len(p.seen) != 3 {

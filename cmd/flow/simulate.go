@@ -24,7 +24,6 @@ type simulation struct {
 	policies []string
 	length   time.Duration
 	peak     float64
-	seed     uint64
 	svg      string
 	markdown bool
 	reasons  bool
@@ -75,10 +74,11 @@ each of which holds until the next one; the last one ends the trace.`,
 	f.Float64Var(&s.options.Backlog, "backlog", 0, "records that wait at the beginning")
 	f.Float64Var(&s.peak, "peak", 0, "records/s of generated traces at their busiest (default half of what --max replicas can handle)")
 	f.DurationVar(&s.length, "length", 0, "of the traces (default as they are; generated ones 2h, diurnal 24h)")
-	f.Uint64Var(&s.seed, "seed", 1, "varies generated traces")
+	f.Uint64Var(&s.options.Seed, "seed", 1, "varies generated traces, and what is measured by chance")
 	f.Float64Var(&s.options.HPATarget, "hpa-target", 0, "CPU percent that the HPA aims at (default 80% of --cpu)")
 	f.Float64Var(&s.options.KEDALag, "keda-lag", 0, "lagThreshold of KEDA (default --capacity times --burn-threshold)")
 	f.DurationVar(&s.options.KEDAPolling, "keda-polling", 0, "polling interval of KEDA where useCachedMetrics is set (default none: the HPA asks every 15s)")
+	f.BoolVar(&s.options.Exact, "exact", false, "measure the backlog without the records in flight, which vary by chance")
 	f.StringVar(&s.svg, "svg", "", "write a plot into this file")
 	f.BoolVar(&s.markdown, "markdown", false, "print the table as Markdown")
 	f.BoolVar(&s.reasons, "reasons", false, "print every resize, and why")
@@ -142,7 +142,7 @@ func (s simulation) load(files []string) ([]simulate.Trace, error) {
 		}
 		traces = append(traces, t)
 	}
-	load := simulate.Load{Peak: s.peak, Length: s.length, Seed: s.seed}
+	load := simulate.Load{Peak: s.peak, Length: s.length, Seed: s.options.Seed}
 	if load.Peak == 0 {
 		load.Peak = s.options.Capacity * math.Ceil(float64(s.options.Limits.Max)/2)
 	}

@@ -69,7 +69,7 @@ func TestSimulateFlagsCount(t *testing.T) {
 	for _, args := range [][]string{
 		{"--burn-threshold", "20s"}, {"--cpu-target", "60"}, {"--frequency", "15s"}, {"--min", "4"}, {"--max", "12"}, {"--start", "6"},
 		{"--down-window", "30s"}, {"--cooldown", "10m"}, {"--capacity", "33"}, {"--cpu", "40"}, {"--start-delay", "45s"}, {"--backlog", "1"},
-		{"--peak", "300"}, {"--length", "30m"}, {"--seed", "2"}, {"--hpa-target", "30"}, {"--keda-lag", "100"}, {"--keda-polling", "30s"},
+		{"--peak", "300"}, {"--length", "30m"}, {"--seed", "2"}, {"--hpa-target", "30"}, {"--keda-lag", "100"}, {"--keda-polling", "30s"}, {"--exact"},
 		{"--policy", "hpa"}, {"--trace", "ramp"}, {"--markdown"}, {"--reasons"},
 	} {
 		t.Run(args[0], func(t *testing.T) {
