@@ -294,9 +294,11 @@ func checkReset(h *harness) {
 	if diff := cmp.Diff(want, got); diff != "" && !h.Features.Leases { // a queue numbers its records in another way
 		h.Errorf("committed (-want +got):\n%s", diff)
 	}
+	checkWaiting(h, p, 0)
 	if err := p.Reset(h.ctx, first); err != nil {
 		h.Fatalf("Reset: %v", err)
 	}
+	checkWaiting(h, p, 100)
 	if got := recordsOf(h.read(200).takeAll(100, true)); len(got) != 100 {
 		h.Errorf("%d records after a reset to the beginning, want 100", len(got))
 	}
@@ -311,5 +313,21 @@ func checkReset(h *harness) {
 	}
 	if got := recordsOf(h.read(200).takeAll(n, true)); len(got) != n {
 		h.Errorf("%d records after a reset of one partition, want its %d", len(got), n)
+	}
+}
+
+// checkWaiting asks a progress that knows it how much is waiting for all.
+func checkWaiting(h *harness, p primitives.Progress, want int64) {
+	b, ok := p.(primitives.Backlogger)
+	if !ok {
+		return
+	}
+	waiting, err := b.Backlog(h.ctx)
+	sum := int64(0)
+	for _, w := range waiting {
+		sum += w.Records
+	}
+	if err != nil || sum != want {
+		h.Errorf("backlog of the progress: %v, %v, want %d in all", waiting, err, want)
 	}
 }
