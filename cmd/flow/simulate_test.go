@@ -4,6 +4,7 @@ import (
 	"encoding/xml"
 	"os"
 	"path/filepath"
+	"regexp"
 	"strings"
 	"testing"
 
@@ -12,24 +13,24 @@ import (
 	"github.com/flowkit-go/flow"
 )
 
-// The table in the documentation is what the command prints.
-func TestSimulateTableInDocsIsTrue(t *testing.T) {
+// The tables in the documentation are what the commands above them print.
+func TestSimulateTablesInDocsAreTrue(t *testing.T) {
 	page, err := os.ReadFile("../../docs/autoscaling.md")
 	if err != nil {
 		t.Fatal(err)
 	}
-	const begin, end = "<!-- begin: flow simulate --markdown -->\n", "<!-- end -->\n"
-	_, rest, ok := strings.Cut(string(page), begin)
-	table, _, ok2 := strings.Cut(rest, end)
-	if !ok || !ok2 {
-		t.Fatalf("docs/autoscaling.md has no table between %q and %q", begin, end)
+	tables := regexp.MustCompile(`(?s)<!-- begin: flow (simulate [^>]*) -->\n(.*?)<!-- end -->`).FindAllStringSubmatch(string(page), -1)
+	if len(tables) < 3 {
+		t.Fatalf("docs/autoscaling.md has %d tables between <!-- begin: flow simulate ... --> and <!-- end -->, want 3", len(tables))
 	}
-	stdout, stderr, code := inProcess("simulate", "--markdown")
-	if code != flow.ExitOK || stderr != "" {
-		t.Fatalf("exit code %d: %s", code, stderr)
-	}
-	if diff := cmp.Diff(strings.TrimSpace(table), strings.TrimSpace(stdout)); diff != "" {
-		t.Errorf("the table in docs/autoscaling.md is not what go run ./cmd/flow simulate --markdown prints: put that there (-docs +printed)\n%s", diff)
+	for _, table := range tables {
+		stdout, stderr, code := inProcess(strings.Fields(table[1])...)
+		if code != flow.ExitOK || stderr != "" {
+			t.Fatalf("exit code %d: %s", code, stderr)
+		}
+		if diff := cmp.Diff(strings.TrimSpace(table[2]), strings.TrimSpace(stdout)); diff != "" {
+			t.Errorf("a table in docs/autoscaling.md is not what go run ./cmd/flow %s prints: put that there (-docs +printed)\n%s", table[1], diff)
+		}
 	}
 }
 
