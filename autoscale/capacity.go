@@ -13,7 +13,6 @@ const forget = 3 * time.Minute
 // A capacity is what one replica of one process can do, as it was learned.
 type capacity struct {
 	each float64 // records per second; 0 not known
-	last float64 // as the last interval showed it; 0 when it showed nothing
 }
 
 // observe returns what one replica could do in the interval of s: T / (n * Busy), since
@@ -36,7 +35,6 @@ func observe(s Signals, saturated bool) float64 {
 // slowly, and not at all while more replicas do not help, for then it is not they that
 // are slow.
 func (c *capacity) learn(seen float64, elapsed time.Duration, helpless bool) {
-	c.last = seen
 	switch {
 	case seen <= 0:
 	case c.each == 0:

@@ -63,6 +63,7 @@ type Governor struct {
 	arrivals arrivals
 	step     step
 	wants    history
+	began    time.Time
 	resized  time.Time
 }
 
@@ -72,6 +73,7 @@ func NewGovernor() *Governor { return &Governor{} }
 // Next is the decision for a consumer. It is to be called once for each interval that
 // was measured.
 func (g *Governor) Next(s Signals, l Limits) Decision {
+	g.begin(s)
 	w := wish(s, l)
 	v, ok := g.look(s, l)
 	switch {
@@ -89,6 +91,7 @@ func (g *Governor) Next(s Signals, l Limits) Decision {
 // NextOngoing is the decision for a collector or an endpoint: DecideOngoing, but not
 // below the highest want of ScaleDownWindow.
 func (g *Governor) NextOngoing(s Signals, l Limits) Decision {
+	g.begin(s)
 	w := wishOngoing(s, l)
 	wanted := w.replicas
 	g.wants.add(s.Time, wanted)
@@ -96,6 +99,12 @@ func (g *Governor) NextOngoing(s Signals, l Limits) Decision {
 		g.hold(&w, s, l)
 	}
 	return g.finish(s, l, w, wanted)
+}
+
+func (g *Governor) begin(s Signals) {
+	if g.began.IsZero() {
+		g.began = s.Time
+	}
 }
 
 // A view is one look with all that is known.
@@ -122,10 +131,9 @@ func (g *Governor) look(s Signals, l Limits) (view, bool) {
 		return v, false
 	}
 	busy := saturated(s)
-	seen, before := observe(s, busy), g.capacity.last
-	g.step.judge(s, busy && v.b >= v.k*v.t/4)
+	seen := observe(s, busy)
+	g.step.judge(s, busy, v.b >= v.k*v.t/4)
 	g.capacity.learn(seen, s.Elapsed, g.step.helpless(s.Time))
-	g.step.steady = busy && math.Abs(seen-before) <= moved*before
 
 	secs := s.Elapsed.Seconds()
 	if v.first {
@@ -202,6 +210,9 @@ func (g *Governor) grow(v view, w want) Decision {
 		return g.finish(v.Signals, l, w, r)
 	}
 	w.replicas = max(r, plus(n, roundUp(worth*float64(n), n)))
+	if g.step.origin > 0 {
+		w.replicas = min(w.replicas, plus(n, n)) // a try, after growth that did not help
+	}
 	if v.now > 0 {
 		w.why += fmt.Sprintf("; %s/s arrive, one does %s/s", rate(v.next), rate(v.now))
 	}
@@ -244,6 +255,7 @@ func (g *Governor) shrink(v view, w want) Decision {
 	}
 	w.replicas = max(need, v.needs(g.arrivals.highest(v.Time, l.ScaleDownWindow), v.each))
 	g.hold(&w, v.Signals, l)
+	falling := float64(n-w.replicas) < done*float64(n-need)
 	if peak, ago := g.peak(v); w.replicas < n && peak > w.replicas {
 		w.replicas, w.why = min(peak, n), fmt.Sprintf("%s; a peak of the last %v may come back", w.why, ago)
 	}
@@ -258,7 +270,7 @@ func (g *Governor) shrink(v view, w want) Decision {
 		stay(fmt.Sprintf("backlog %s first", count(v.b)))
 	case float64(n-low) < worth*float64(n):
 		stay(fmt.Sprintf("%d would do, which is no fifth less", low))
-	case float64(n-low) < done*float64(n-need):
+	case falling:
 		stay("arrivals still fall")
 	case v.Time.Sub(g.resized) < l.ScaleDownWindow:
 		stay(fmt.Sprintf("resized %v ago", v.Time.Sub(g.resized)))
@@ -266,11 +278,16 @@ func (g *Governor) shrink(v view, w want) Decision {
 	return g.finish(v.Signals, l, w, need)
 }
 
-// hold lifts a want to the highest of the window, at most to what there is.
+// hold lifts a want to the highest of the window, at most to what there is. Before a
+// first window is over, that is what there is.
 func (g *Governor) hold(w *want, s Signals, l Limits) {
 	if high := min(g.wants.highest(s.Time, l.ScaleDownWindow), s.Replicas); high > w.replicas {
 		w.replicas = high
 		w.why = fmt.Sprintf("%s; highest want of the last %v was %d", w.why, l.ScaleDownWindow, high)
+	}
+	if ago := s.Time.Sub(g.began); ago < l.ScaleDownWindow && w.replicas < s.Replicas {
+		w.replicas = s.Replicas
+		w.why = fmt.Sprintf("%s; seen for %v only", w.why, ago)
 	}
 }
 

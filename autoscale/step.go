@@ -26,6 +26,7 @@ type step struct {
 	at         time.Time
 	open       bool // not judged yet
 	steady     bool // the throughput of now is one to compare with
+	now        float64
 
 	// Of the steps that did not help, if the last one did not.
 	origin int // size before the first of them; 0 the last one helped
@@ -36,7 +37,7 @@ type step struct {
 }
 
 // begin notes a growth. It is judged only where the throughput before it was that of
-// replicas which always had work, under conditions that were not just changing.
+// replicas which always had work, and was not just falling.
 func (p *step) begin(s Signals, to int) {
 	p.from, p.to, p.throughput, p.at, p.open = s.Replicas, to, atLeastZero(s.Throughput), s.Time, p.steady
 }
@@ -46,8 +47,10 @@ func (p *step) settling(now time.Time) bool { return !p.at.IsZero() && now.Sub(p
 
 // judge compares throughput after a step with that before it: a step from n to m should
 // have added (m-n)/n of it.
-func (p *step) judge(s Signals, busy bool) {
+func (p *step) judge(s Signals, busy, behind bool) {
 	t := atLeastZero(s.Throughput)
+	p.steady, p.now = busy && t >= p.now*(1-moved), t
+	busy = busy && behind
 	if p.origin > 0 && (!busy || t > p.level*(1+moved) || t < p.level*(1-moved)) {
 		p.origin, p.rest = 0, 0 // it is not the same any more
 	}
