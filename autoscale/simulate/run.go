@@ -108,7 +108,7 @@ func Run(t Trace, o Options, p Policy) (Result, error) {
 // ones are, and a rule that takes any growth for growth shows.
 type watcher struct {
 	chance  *rand.Rand // nil tells no records in flight
-	backlog float64 // at the last look; NaN before it
+	backlog float64    // at the last look; NaN before it
 	looked  bool
 }
 
