@@ -8,6 +8,7 @@ import (
 	"runtime/pprof"
 	"sync"
 	"testing"
+	"testing/synctest"
 	"time"
 )
 
@@ -274,6 +275,26 @@ func TestShare(t *testing.T) {
 			}
 		})
 	}
+}
+
+// In a bubble nothing is sampled, but CPU time is shared out, by the bubble's time.
+func TestMeterInABubble(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		m := NewMeter(Config{Busy: map[string]func() time.Duration{"a": func() time.Duration { return time.Since(time.Time{}) }}})
+		ctx, cancel := context.WithCancel(t.Context())
+		ended := make(chan struct{})
+		go func() {
+			defer close(ended)
+			m.Run(ctx)
+		}()
+		time.Sleep(time.Minute)
+		if u := m.Cores("a", time.Time{}); u.Source != Shared || u.Cores > 1 {
+			t.Errorf("%+v", u)
+		}
+		time.Sleep(DefaultEvery)
+		cancel()
+		<-ended
+	})
 }
 
 // A profile without samples, of a process that has used CPU time, says nothing.

@@ -16,3 +16,12 @@ func processTime() time.Duration {
 	}
 	return time.Duration(u.Utime.Nano() + u.Stime.Nano())
 }
+
+// systemTime is the system's clock; the zero time when it cannot be read.
+func systemTime() time.Time {
+	var t unix.Timeval
+	if err := unix.Gettimeofday(&t); err != nil {
+		return time.Time{}
+	}
+	return time.Unix(0, t.Nano())
+}

@@ -15,6 +15,13 @@ func processTime() time.Duration {
 	return ticks(kernel) + ticks(user)
 }
 
+// systemTime is the system's clock; the zero time when it cannot be read.
+func systemTime() time.Time {
+	var t windows.Filetime
+	windows.GetSystemTimeAsFileTime(&t)
+	return time.Unix(0, t.Nanoseconds())
+}
+
 // ticks is a Filetime that holds a duration, in units of 100 ns.
 func ticks(t windows.Filetime) time.Duration {
 	return time.Duration(int64(t.HighDateTime)<<32|int64(t.LowDateTime)) * 100
