@@ -13,6 +13,7 @@ import (
 	"sync/atomic"
 	"time"
 
+	"github.com/flowkit-go/flow/autoscale"
 	"github.com/flowkit-go/flow/primitives"
 	"github.com/flowkit-go/flow/runtime"
 )
@@ -385,6 +386,19 @@ func (f *Flow) Resize(processor string, replicas int) error {
 		return err
 	}
 	return pool.Resize(replicas)
+}
+
+// Decision is what one look at a processor came to, by the autoscaler or by hand.
+type Decision = autoscale.Decision
+
+// Decisions returns the last 1,000 decisions about the number of replicas of a processor,
+// the newest last.
+func (f *Flow) Decisions(processor string) ([]Decision, error) {
+	e := f.engine.Load()
+	if e == nil {
+		return nil, errNotRunning
+	}
+	return e.Decisions(processor)
 }
 
 // Partition names one ordered part of a source, as Msg has it.
