@@ -280,7 +280,8 @@ func TestShare(t *testing.T) {
 // In a bubble nothing is sampled, but CPU time is shared out, by the bubble's time.
 func TestMeterInABubble(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
-		m := NewMeter(Config{Busy: map[string]func() time.Duration{"a": func() time.Duration { return time.Since(time.Time{}) }}})
+		start := time.Now()
+		m := NewMeter(Config{Busy: map[string]func() time.Duration{"a": func() time.Duration { return time.Since(start) }}})
 		ctx, cancel := context.WithCancel(t.Context())
 		ended := make(chan struct{})
 		go func() {
