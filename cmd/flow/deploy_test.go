@@ -37,7 +37,7 @@ func golden(t *testing.T, name, got string) {
 	}
 	want, err := os.ReadFile(path)
 	if err != nil {
-		t.Fatalf("%v: write it with go test -run %s -update", err, t.Name())
+		t.Fatalf("%v: write it with go test -run TestDeploy/golden -update", err)
 	}
 	if diff := cmp.Diff(string(want), got); diff != "" {
 		t.Errorf("%s (-want +got): is it meant? then -update\n%s", path, diff)
@@ -89,8 +89,18 @@ func (w *workshop) deploy(t *testing.T, args ...string) (stdout, stderr string, 
 	return out.String(), errs.String(), code
 }
 
-func TestDeployGolden(t *testing.T) {
+// TestDeploy is all that needs programs, which take longer to build than to ask.
+func TestDeploy(t *testing.T) {
 	shop := newWorkshop(t)
+	for name, test := range map[string]func(*testing.T, *workshop){
+		"golden": testDeployGolden, "out": testDeployOut, "mistakes": testDeployMistakes, "checks": testDeployChecks,
+		"all": testDeployAll, "systemd": testSystemdVerify,
+	} {
+		t.Run(name, func(t *testing.T) { test(t, shop) })
+	}
+}
+
+func testDeployGolden(t *testing.T, shop *workshop) {
 	for _, tt := range []struct {
 		file string
 		env  map[string]string
@@ -129,10 +139,10 @@ func TestDeployGolden(t *testing.T) {
 }
 
 // With --out, each object has its file, and together they are what is printed without.
-func TestDeployOut(t *testing.T) {
+func testDeployOut(t *testing.T, shop *workshop) {
 	withoutSystems(t)
 	dir := filepath.Join(t.TempDir(), "a", "k8s")
-	stdout, stderr, code := inProcess("deploy", "k8s", "testdata/kafka", "--image", "registry.example.com/numbers:1.0", "--out", dir)
+	stdout, stderr, code := shop.deploy(t, "k8s", "testdata/kafka", "--image", "registry.example.com/numbers:1.0", "--out", dir)
 	if code != flow.ExitOK || stdout != "" {
 		t.Fatalf("exit code %d\n%s%s", code, stdout, stderr)
 	}
@@ -158,7 +168,7 @@ func TestDeployOut(t *testing.T) {
 		t.Errorf("files (-want +got):\n%s", diff)
 	}
 	file := filepath.Join(dir, "Dockerfile")
-	if _, stderr, code := inProcess("deploy", "dockerfile", "testdata/kafka", "--out", file); code != flow.ExitOK {
+	if _, stderr, code := shop.deploy(t, "dockerfile", "testdata/kafka", "--out", file); code != flow.ExitOK {
 		t.Fatalf("exit code %d\n%s", code, stderr)
 	}
 	text, err := os.ReadFile(file)
@@ -168,9 +178,8 @@ func TestDeployOut(t *testing.T) {
 	golden(t, "kafka.Dockerfile", string(text))
 }
 
-func TestDeployMistakes(t *testing.T) {
+func testDeployMistakes(t *testing.T, shop *workshop) {
 	withoutSystems(t)
-	shop := newWorkshop(t)
 	file := filepath.Join(t.TempDir(), "file")
 	if err := os.WriteFile(file, nil, 0o644); err != nil {
 		t.Fatal(err)
@@ -203,10 +212,9 @@ func TestDeployMistakes(t *testing.T) {
 }
 
 // A flow that its check refuses is not deployed.
-func TestDeployChecks(t *testing.T) {
+func testDeployChecks(t *testing.T, shop *workshop) {
 	withoutSystems(t)
 	t.Setenv("FLOW_KEEP_NUM_CPUS", "-1")
-	shop := newWorkshop(t)
 	for _, kind := range []string{"k8s", "dockerfile", "systemd"} {
 		stdout, stderr, code := shop.deploy(t, kind, "testdata/kafka")
 		if code != flow.ExitUsage || stdout != "" || !strings.Contains(stderr, "num_cpus is -1") {
@@ -216,7 +224,7 @@ func TestDeployChecks(t *testing.T) {
 }
 
 // FLOW_ONLY of this shell is not the deployment's.
-func TestDeployAll(t *testing.T) {
+func testDeployAll(t *testing.T, shop *workshop) {
 	withoutSystems(t)
 	t.Setenv("FLOW_ONLY", "no such processor")
 	if _, stderr, code := inProcess("deploy", "systemd", "testdata/kafka"); code != flow.ExitOK {
@@ -229,13 +237,12 @@ func TestDeployAll(t *testing.T) {
 }
 
 // What systemd itself says of the units.
-func TestSystemdVerify(t *testing.T) {
+func testSystemdVerify(t *testing.T, shop *workshop) {
 	verify, err := exec.LookPath("systemd-analyze")
 	if err != nil {
 		t.Skip("systemd-analyze is not installed; TestSystemdDirectives reads the units")
 	}
 	withoutSystems(t)
-	shop := newWorkshop(t)
 	for _, http := range []string{"", ":80"} {
 		t.Setenv("FLOW_HTTP", http)
 		unit := filepath.Join(t.TempDir(), "numbers.service")
