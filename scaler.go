@@ -184,7 +184,7 @@ func tellState(w io.Writer, st keda.State, active bool) {
 		does = "active"
 	}
 	fmt.Fprintf(w, "%s: %d wanted, %d processes run, %s\n", st.Processor, st.Wanted, st.Processes, does)
-	if st.Counted {
+	if st.Replicas != st.Processes {
 		fmt.Fprintf(w, "  replicas    %d in all\n", st.Replicas)
 	}
 	if st.Ongoing != nil {

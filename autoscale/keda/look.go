@@ -15,7 +15,7 @@ type look struct {
 
 	processes  int
 	replicas   int  // of all processes; the processes themselves where those are not asked
-	counted    bool // replicas are of the processes' own
+	counted    bool // replicas are of the processes' own, and what is decided about
 	most       int  // replicas of the process that has most
 	full       int  // replicas of the largest process whose CPUs had no room for more; 0 none
 	unanswered []string
@@ -69,7 +69,7 @@ func (l *look) count(p *Processor, all everyone) {
 	var cpu, most, sum, throughput float64
 	told, answered := 0, 0
 	held := map[string]bool{}
-	l.counted, l.ongoing = true, 0
+	l.counted, l.ongoing = p.resizes(), 0
 	for _, peer := range all.peers {
 		if peer.err != nil {
 			l.processes++
@@ -150,7 +150,7 @@ func (l *look) group(s Standing, all everyone) {
 	case !all.asked:
 		l.processes, l.replicas = s.Members, s.Members
 	case all.err != nil:
-		l.processes, l.replicas, l.counted = s.Members, s.Members, true
+		l.processes, l.replicas = s.Members, s.Members
 		l.unanswered = []string{all.err.Error()}
 	case s.Members > l.processes:
 		// Some are not under the name, such as those that are not ready.
@@ -168,4 +168,12 @@ func (l *look) group(s Standing, all everyone) {
 // before.
 func (l *look) idle(threshold, moved float64) bool {
 	return l.err == nil && l.backlog <= threshold && moved == 0 && !(l.ongoing > 0)
+}
+
+// size is what is decided about: replicas, or processes where these are all alike.
+func (l *look) size() int {
+	if l.counted {
+		return l.replicas
+	}
+	return l.processes
 }

@@ -16,7 +16,7 @@ type State struct {
 	Error      string             `json:"error,omitempty"` // nothing is known
 	Processes  int                `json:"processes"`
 	Replicas   int                `json:"replicas"` // of all processes; the processes where those are not asked
-	Counted    bool               `json:"counted"`  // replicas are what the processes tell, and decisions are in replicas
+	Counted    bool               `json:"counted"`  // decisions are in replicas; else in processes
 	Unanswered []string           `json:"unanswered,omitempty"`
 	Backlog    *float64           `json:"backlog"`    // nil: not known
 	Shared     bool               `json:"shared"`     // the backlog is the largest that a process told, as all told of one source
@@ -36,8 +36,8 @@ type monitor struct {
 	poll, idle time.Duration
 
 	governor *autoscale.Governor // none while there is no process
-	decided  time.Time           // by the look's time; zero before the first
-	asked    time.Time           // when a decision last asked for as much as the one before, or more
+	turn     time.Time           // of the last time that it was time to decide
+	decided  time.Time           // by the governor; zero before the first
 	backlog  float64             // at the last decision
 	last     map[string]int64    // position by partition
 	moved    float64             // positions that the group has moved in all
@@ -89,13 +89,16 @@ func (m *monitor) update(l look) {
 	m.mu.Unlock()
 
 	every := m.p.Limits.Frequency
-	due := !m.decided.Truncate(every).Equal(l.at.Truncate(every))
+	due := !m.turn.Truncate(every).Equal(l.at.Truncate(every))
 	switch {
 	case l.err != nil: // what was decided is not known to be right any longer
 	case l.processes == 0:
 		d, ran = first(l), 0
-		m.governor, m.decided, m.backlog = nil, l.at, l.backlog
-	case due || m.governor == nil:
+		m.governor, m.turn, m.decided, m.backlog = nil, l.at, l.at, l.backlog
+	case m.governor != nil && !due:
+	case m.arriving(signals, l):
+		m.turn = l.at
+	default:
 		d, ran = m.decide(signals, l), l.processes
 	}
 
@@ -122,6 +125,18 @@ func first(l look) autoscale.Decision {
 	}
 }
 
+// patience is how long processes that were asked for may take to come.
+const patience = 5 * time.Minute
+
+// arriving reports whether what was decided is still being done: fewer processes run
+// than are wanted, and what is known now asks for no more. A governor compares what its
+// decisions bring, so that one has to be done before the next.
+func (m *monitor) arriving(s autoscale.Signals, l look) bool {
+	d := m.state.Decision
+	return m.governor != nil && d.Replicas > d.From && l.processes < m.state.Wanted && l.at.Sub(m.decided) < patience &&
+		autoscale.Decide(s, m.p.limits()).Replicas <= d.Replicas
+}
+
 // decide asks the governor. What is not known, or not of all processes, shrinks nothing
 // that was decided before.
 func (m *monitor) decide(s autoscale.Signals, l look) autoscale.Decision {
@@ -135,23 +150,10 @@ func (m *monitor) decide(s autoscale.Signals, l look) autoscale.Decision {
 		next = m.governor.NextOngoing
 	}
 	d := next(s, m.p.limits())
-	before := m.state.Decision.Replicas
-	if fresh {
-		before = 0
-	}
-	if d.Replicas >= before {
-		m.asked = l.at
-	}
 	blind := d.Rule == autoscale.RuleUnknown || len(l.unanswered) > 0
-	switch held := max(before, s.Replicas); {
-	case fresh:
-	case blind && d.Replicas < held:
+	if held := max(m.state.Decision.Replicas, s.Replicas); blind && !fresh && d.Replicas < held {
 		d.Reason += fmt.Sprintf("; kept at %d, as not all is known", held)
 		d.Replicas = held
-	case d.Replicas < before && s.Replicas < before && l.at.Sub(m.asked) <= m.p.Limits.ScaleDownWindow:
-		// A pod takes its time to start, and the governor knows of those that run only.
-		d.Reason += fmt.Sprintf("; kept at %d, of which %d run", before, s.Replicas)
-		d.Replicas = before
 	}
 	if n := len(l.unanswered); n > 0 {
 		d.Reason += fmt.Sprintf("; not known of %s", l.unanswered[0])
@@ -159,14 +161,14 @@ func (m *monitor) decide(s autoscale.Signals, l look) autoscale.Decision {
 			d.Reason += fmt.Sprintf(" and %d more", n-1)
 		}
 	}
-	m.decided, m.backlog = l.at, l.backlog
+	m.turn, m.decided, m.backlog = l.at, l.at, l.backlog
 	return d
 }
 
 // signals are those of all processes together. mu is held.
 func (m *monitor) signals(l look) autoscale.Signals {
 	s := autoscale.Signals{
-		Time: l.at, Replicas: l.replicas, Processes: l.processes,
+		Time: l.at, Replicas: l.size(), Processes: 1, // it is that of all
 		Throughput: m.throughput(l), Backlog: l.backlog, PrevBacklog: m.backlog,
 		Pulls: math.Inf(1), // whether tasks come to take records is each process's own concern
 		CPU:   l.cpu, Busy: math.NaN(), Ongoing: m.ongoing(l),

@@ -179,21 +179,50 @@ func TestNoMoreProcessesThanPartitions(t *testing.T) {
 // at different times come to the same.
 func TestTwoScalersAgree(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
-		g := newGroup(64)
-		g.set(func(g *fakeGroup) { g.written, g.members, g.speed = 1e6, 4, 100 })
+		g := newGroup(500)
+		g.set(func(g *fakeGroup) { g.written, g.members, g.speed = 40_000, 4, 100 })
+		time.Sleep(4 * time.Second)
 		first := start(t, Config{Processors: []Processor{bill(g)}})
 		time.Sleep(17 * time.Second)
 		second := start(t, Config{Processors: []Processor{bill(g)}})
-		for minute := range 10 {
+		seen := map[int]bool{}
+		for minute := range 20 {
 			settle()
 			a, b := first.States()[0], second.States()[0]
 			if a.Wanted != b.Wanted || !a.Decision.Time.Equal(b.Decision.Time) {
 				t.Errorf("after %d turns: %d and %d, decided at %v and %v", minute+1, a.Wanted, b.Wanted, a.Decision.Time, b.Decision.Time)
 			}
+			seen[a.Wanted] = true
 			g.set(func(g *fakeGroup) {
-				g.written += 1000 * float64(minute)
-				g.members, g.speed = 4+minute, 100*float64(4+minute)/4
+				g.members, g.speed = a.Wanted, 25*float64(a.Wanted)
+				g.written += 20_000 * float64(1+minute%3)
 			})
+		}
+		if len(seen) < 3 {
+			t.Errorf("they wanted %v only: the load is no test", seen)
+		}
+	})
+}
+
+// Where something behind the processes is slow more of them do not help, and no more are
+// asked for.
+func TestProcessesThatDoNotHelp(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		g := newGroup(512)
+		g.set(func(g *fakeGroup) { g.written, g.members, g.speed = 50_000, 2, 100 })
+		s := start(t, Config{Processors: []Processor{bill(g)}})
+		helpless := false
+		for range 20 {
+			settle()
+			st := s.States()[0]
+			helpless = helpless || st.Decision.Rule == autoscale.RuleNoHelp
+			g.set(func(g *fakeGroup) {
+				g.written += 200 * 121
+				g.members = st.Wanted // they come, and all together do what the two did
+			})
+		}
+		if n := wanted(t, s, nil); !helpless || n > 100 {
+			t.Errorf("%d processes wanted after 40 minutes in which they did not help: %+v", n, s.States()[0].Decision)
 		}
 	})
 }

@@ -105,6 +105,23 @@ func TestSharedBacklogCountsOnce(t *testing.T) {
 	})
 }
 
+// Where the pools of processes are not resized inside, processes are what is decided
+// about, however many replicas each has.
+func TestProcessesThatAreAlike(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		alike := processorState{Replicas: 4, Throughput: 400, Backlog: of[int64](72_000), CPU: of(50.)}
+		pods := &fakePods{pods: map[string]processorState{"10.0.0.1:9650": alike, "10.0.0.2:9650": alike}}
+		p := asked(4)
+		p.Limits.Min, p.Limits.Start = 4, 4
+		s := start(t, Config{Processors: []Processor{p}, Peers: pods.peers()})
+		time.Sleep(time.Second)
+		synctest.Wait()
+		if st := s.States()[0]; st.Decision.From != 2 || st.Decision.Replicas != 6 || st.Wanted != 6 || st.Replicas != 8 {
+			t.Errorf("%+v, want 6 processes for 3 times the burn threshold with 2", st)
+		}
+	})
+}
+
 // A process whose CPUs are full runs fewer replicas than its bounds say, which is still
 // so when there is less to do.
 func TestProcessesThatAreFull(t *testing.T) {

@@ -48,6 +48,13 @@ func (p *Processor) replicasPerProcess() int {
 	return max(p.Limits.Max, 1)
 }
 
+// resizes reports whether processes differ in what they do: because their pools are
+// resized inside, or by what is counted. Where they do not, a decision is in
+// processes, which is what it can be seen to have brought.
+func (p *Processor) resizes() bool {
+	return p.Requests || p.Limits.Enabled && p.Limits.Max > p.Limits.Min
+}
+
 // limits are those of all processes together: how many there may be at most is said in
 // the ScaledObject.
 func (p *Processor) limits() autoscale.Limits {

@@ -14,8 +14,8 @@ import (
 	"github.com/flowkit-go/flow/autoscale/keda/internal/wire"
 )
 
-// patience is how long anything over the network may take.
-const patience = 20 * time.Second
+// soon is how long anything over the network may take.
+const soon = 20 * time.Second
 
 // serve starts a Scaler on a port of its own, and returns its address and how to end it.
 func serve(t *testing.T, cfg Config) (url string, stop func()) {
@@ -56,7 +56,7 @@ func method[In, Out any](t *testing.T, url, name string) *connect.Client[In, Out
 }
 
 func deadline(t *testing.T) context.Context {
-	ctx, cancel := context.WithTimeout(context.Background(), patience)
+	ctx, cancel := context.WithTimeout(context.Background(), soon)
 	t.Cleanup(cancel)
 	return ctx
 }
