@@ -34,7 +34,7 @@ const (
 	// shrinks.
 	quiet = 0.2
 	// echo is for how many windows a peak is taken into account that may come back.
-	echo = 2
+	echo = 3
 )
 
 // A Governor makes decisions that follow one another: what Decide wants of one look,

@@ -88,7 +88,7 @@ func TestGovernorHoldsTheHighestWantOfTheWindow(t *testing.T) {
 		}
 	}
 	f.look(100, 0, 1.0/7)
-	f.is(4, RuleCPU, "; a peak of the last 10m0s may come back: 7 -> 4")
+	f.is(4, RuleCPU, "; a peak of the last 15m0s may come back: 7 -> 4")
 	for range 10 {
 		f.look(90, 0, 0.9/float64(f.last.Replicas))
 	}
@@ -154,7 +154,7 @@ func TestGovernorKeepsForAPeakThatComesBack(t *testing.T) {
 		f.look(50, 0, 0.5/float64(f.last.Replicas))
 	}
 	// Half of the peak's: with these the threshold holds until the next decision.
-	f.is(4, RuleCPU, "a peak of the last 10m0s may come back: 8 -> 4")
+	f.is(4, RuleCPU, "a peak of the last 15m0s may come back: 8 -> 4")
 	for range 12 {
 		f.look(50, 0, 0.5/float64(f.last.Replicas))
 	}
