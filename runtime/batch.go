@@ -106,7 +106,7 @@ func (c *consumer) place(b *batch) *batch {
 		b.counted = l
 		l.active++
 	}
-	if c.spec.Order != ByPartition {
+	if c.spec.Order != ByPartition || l.state == laneReleased { // which write looks at
 		return b
 	}
 	if l.pending != nil { // handed over before the end of the turn that b is of

@@ -81,6 +81,8 @@ type lane struct {
 	unreadAt int64 // what was read then
 	stall    stall // what was reported
 
+	spare, then int64 // when the source last told its backlog: records that it counted though they are resolved, and those resolved in all
+
 	uncommitted int64 // since when something is resolved that is not committed, unix nanoseconds; 0 nothing is
 }
 
@@ -487,6 +489,11 @@ func (l *lane) release(cause error) (leases []any) {
 		if l.t.slots[at].state != slotDone && l.t.recs[at].Lease != nil {
 			leases = append(leases, l.t.recs[at].Lease)
 		}
+	}
+	if b := l.pending; b != nil { // nobody writes it
+		l.pending = nil
+		b.recycle()
+		l.finish()
 	}
 	l.c.budget.free(l.t.bytes)
 	l.cancel(cause)
