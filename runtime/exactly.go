@@ -73,7 +73,7 @@ func (c *consumer) claim(l *lane) {
 		case l.ctx.Err() != nil:
 			return
 		case primitives.IsPermanent(err):
-			c.stop(fmt.Errorf("%s: claim %s: %w", c.spec.Name, l.part, err))
+			c.stopOnce(fmt.Errorf("%s: claim %s: %w", c.spec.Name, l.part, err))
 			return
 		case errors.Is(err, primitives.ErrLost):
 			c.void(l, err)
@@ -85,6 +85,13 @@ func (c *consumer) claim(l *lane) {
 		case <-l.ctx.Done():
 			return
 		}
+	}
+}
+
+// stopOnce stops the flow, unless it stops: what is refused for one lane is for the others.
+func (c *consumer) stopOnce(err error) {
+	if c.stopped.CompareAndSwap(false, true) {
+		c.stop(err)
 	}
 }
 
@@ -188,13 +195,15 @@ func (l *lane) endLetter() {
 // void gives a lane up whose transaction cannot be committed, and has its partition
 // begun anew after a pause. That is also the answer to being overtaken: the group
 // tells whether the partition is still ours, and a process that was overtaken by one
-// that is long gone goes on. It stops the flow where the reader cannot do that.
+// that is long gone goes on. It stops the flow where the reader cannot do that, or
+// where it would not help.
 func (c *consumer) void(l *lane, err error) {
 	again, ok := c.reader.(primitives.Reclaimer)
 	lost := errors.Is(err, primitives.ErrLost)
-	if !ok && !lost {
-		c.stop(fmt.Errorf("%s: transaction of %s: %w", c.spec.Name, l.part, err))
-		return
+	var single *primitives.BatchError
+	lasting := primitives.IsPermanent(err) && !errors.As(err, &single) // not the fault of a record
+	if !lost && (!ok || lasting) {
+		c.stopOnce(fmt.Errorf("%s: transaction of %s: %w", c.spec.Name, l.part, err))
 	}
 	cause := primitives.ErrReleased
 	if lost {
@@ -204,6 +213,9 @@ func (c *consumer) void(l *lane, err error) {
 		return
 	}
 	c.stats.voided.Add(1)
+	if c.stopped.Load() { // nothing is begun any longer
+		return
+	}
 	if !ok {
 		c.log.Warn("partition taken over by another process", "partition", l.part.String(), "error", err)
 		return

@@ -371,6 +371,7 @@ func TestValidate(t *testing.T) {
 		"{service}.{group}":      Topic[int]{Name: "a", Group: "a", ServiceNames: true},
 		`Compression "rar"`:      Topic[int]{Name: "a", Compression: "rar"},
 		"MaxMessageBytes -1":     Topic[int]{Name: "a", MaxMessageBytes: -1},
+		"TransactionTimeout -1s": Topic[int]{Name: "a", TransactionTimeout: -time.Second},
 		"Names is empty":         Topics[int]{},
 		`Names has "a" twice`:    Topics[int]{Names: []string{"a", "a"}},
 		"Cluster.Brokers":        Topic[int]{Name: "a", Cluster: Cluster{Brokers: []string{"http://a"}}},

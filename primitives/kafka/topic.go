@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"math"
 	"strings"
 	"time"
 
@@ -98,6 +99,14 @@ type Topic[T any] struct {
 	// MaxMessageBytes bounds a record that is written. Default 1,000,000. The
 	// topic's max.message.bytes must allow it.
 	MaxMessageBytes int
+
+	// TransactionTimeout is, with flow.ExactlyOnce, how long the brokers let a
+	// transaction that writes to the topic stay open before they abort it: more than the
+	// time between two commits and that of the slowest handler. Readers of committed
+	// records wait that long for a process that has died and is not replaced.
+	// Default 1 min. Brokers refuse more than their transaction.max.timeout.ms, 15 min
+	// unless changed; the flow stops then.
+	TransactionTimeout time.Duration
 }
 
 // Topics are several topics with values of one type, read by one member of one
@@ -169,6 +178,9 @@ func (t Topic[T]) Validate() error {
 	if t.MaxMessageBytes < 0 {
 		errs = append(errs, fmt.Errorf("kafka: MaxMessageBytes %d of topic %s: use 0 for the default, or more", t.MaxMessageBytes, t.Name))
 	}
+	if d := t.TransactionTimeout; d < 0 || d > 0 && d < time.Millisecond || d > math.MaxInt32*time.Millisecond {
+		errs = append(errs, fmt.Errorf("kafka: TransactionTimeout %v of topic %s: use 0 for the default, or 1 ms to 24 days", d, t.Name))
+	}
 	switch t.Compression {
 	case driver.NoCompression, driver.Gzip, driver.Snappy, driver.LZ4, driver.Zstd:
 	default:
@@ -215,6 +227,7 @@ func (t Topic[T]) producing() *producing {
 		cluster: t.Cluster,
 		with: driver.Producing{
 			Topic: t.Name, Partitioner: t.Partitioner, Compression: t.Compression, MaxMessageBytes: t.MaxMessageBytes,
+			TransactionTimeout: t.TransactionTimeout,
 		},
 	}
 }

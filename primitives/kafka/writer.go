@@ -71,16 +71,24 @@ func (w *writer) Claim(ctx context.Context, source primitives.Reader, p primitiv
 	}
 	x, err := w.producer.Claim(ctx, transactionalID(r.with.Group, p))
 	if err != nil {
-		return 0, err
+		return 0, lasting(err)
 	}
 	w.mu.Lock()
 	w.claims[p] = x
 	w.mu.Unlock()
 	next, err := r.consumer.Committed(ctx, r.with.Group, []primitives.Partition{p}, true)
 	if err != nil {
-		return 0, fmt.Errorf("kafka: claim %s: %w", p, err)
+		return 0, lasting(fmt.Errorf("kafka: claim %s: %w", p, err))
 	}
 	return next[0], nil
+}
+
+// lasting makes what the brokers do not allow permanent: the flow stops with it.
+func lasting(err error) error {
+	if errors.Is(err, driver.ErrRefused) {
+		return primitives.Permanent(err)
+	}
+	return err
 }
 
 // transactionalID names the writing for one source partition. A topic's name has no
@@ -117,7 +125,7 @@ func (w *writer) Begin(ctx context.Context, source primitives.Reader, p primitiv
 	}
 	t, err := x.Begin(ctx)
 	if err != nil {
-		return nil, err
+		return nil, lasting(err)
 	}
 	return &transaction{t: t, r: r, p: p}, nil
 }
@@ -136,7 +144,7 @@ func (t *transaction) Write(ctx context.Context, to primitives.Writer, batch []p
 		done(primitives.Permanent(errors.New("kafka: a transaction writes to topics of its own cluster only")))
 		return
 	}
-	t.t.Write(ctx, w.producer, batch, done)
+	t.t.Write(ctx, w.producer, batch, func(err error) { done(lasting(err)) })
 }
 
 // Commit implements primitives.Transaction.
@@ -156,7 +164,7 @@ func (t *transaction) Commit(ctx context.Context, c primitives.Commit) error {
 	if err == nil {
 		t.r.progressed(c)
 	}
-	return err
+	return lasting(err)
 }
 
 // Abort implements primitives.Transaction.

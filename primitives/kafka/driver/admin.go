@@ -15,7 +15,8 @@ type Admin interface {
 
 	// Committed returns the offsets that a group has committed, -1 where it has none.
 	// With stable, transactions that are being committed are waited for, a little; an
-	// error that wraps ErrUnstable says that one takes longer.
+	// error that wraps ErrUnstable says that one takes longer, one that wraps ErrRefused
+	// that the client may not know.
 	Committed(ctx context.Context, group string, ps []primitives.Partition, stable bool) ([]int64, error)
 
 	// Offsets returns where a position is in each partition. With an error it returns

@@ -35,6 +35,10 @@ var (
 	// committed.
 	ErrUnstable = errors.New("offsets in an open transaction")
 
+	// ErrRefused says that the brokers do not allow something: trying again does not help
+	// before someone changes that, or the settings.
+	ErrRefused = errors.New("refused by the brokers")
+
 	// ErrUnreachable says that no broker has answered.
 	ErrUnreachable = errors.New("no broker answers")
 )

@@ -15,7 +15,7 @@ type Producing struct {
 	Compression        Compression
 	MaxMessageBytes    int           // 0: 1,000,000
 	Timeout            time.Duration // of a batch with all its retries; 0: 2 min
-	TransactionTimeout time.Duration // 0: 1 min
+	TransactionTimeout time.Duration // of a transaction that stays open; 0: 1 min
 	Logger             *slog.Logger
 }
 
@@ -41,6 +41,7 @@ type Producer interface {
 
 	// Claim takes a transactional id over: who had it can write and commit nothing
 	// any longer, and what they were committing has ended when Claim returns.
+	// An error that wraps ErrRefused says that this client may not have it.
 	Claim(ctx context.Context, transactionalID string) (Transactional, error)
 }
 
@@ -54,7 +55,8 @@ type Transactional interface {
 	Release()
 }
 
-// A Transaction ends with one Commit or Abort.
+// A Transaction ends with one Commit or Abort. Errors that wrap ErrRefused are about the
+// transaction as a whole.
 type Transaction interface {
 	// Write is to.Write, inside the transaction. to is of the same driver and cluster.
 	Write(ctx context.Context, to Producer, batch []primitives.Record, done func(error))

@@ -101,7 +101,7 @@ func (c *Client) Committed(ctx context.Context, group string, ps []primitives.Pa
 		return err
 	})
 	if err != nil {
-		return nil, fmt.Errorf("committed offsets of group %s: %w", group, err)
+		return nil, refused(fmt.Errorf("committed offsets of group %s: %w", group, err))
 	}
 	return out, nil
 }

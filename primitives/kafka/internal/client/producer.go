@@ -1,6 +1,7 @@
 package client
 
 import (
+	"cmp"
 	"context"
 	"errors"
 	"fmt"
@@ -16,6 +17,7 @@ import (
 type writer struct {
 	*producer.Producer
 	client *Client
+	with   driver.Producing
 }
 
 var _ driver.Producer = (*writer)(nil)
@@ -48,7 +50,7 @@ func newWriter(ctx context.Context, c *Client, with driver.Producing) (*writer, 
 	if err != nil {
 		return nil, err
 	}
-	return &writer{Producer: p, client: c}, nil
+	return &writer{p, c, with}, nil
 }
 
 func codecOf(c driver.Compression) (sarama.CompressionCodec, error) {
@@ -75,8 +77,12 @@ func (w *writer) Close(ctx context.Context) error {
 // Claim implements driver.Producer.
 func (w *writer) Claim(ctx context.Context, id string) (driver.Transactional, error) {
 	x, err := w.Producer.Claim(ctx, id)
+	if errors.Is(err, sarama.ErrInvalidTransactionTimeout) {
+		return nil, fmt.Errorf("%w: %w: TransactionTimeout of topic %s is %v, and the brokers allow no more than their transaction.max.timeout.ms, which is 15 min unless changed: set one or the other",
+			driver.ErrRefused, err, w.with.Topic, cmp.Or(w.with.TransactionTimeout, producer.DefaultTransactionTimeout))
+	}
 	if err != nil {
-		return nil, err
+		return nil, refused(err)
 	}
 	return transactional{x}, nil
 }
@@ -86,7 +92,7 @@ type transactional struct{ *producer.Transactional }
 func (x transactional) Begin(ctx context.Context) (driver.Transaction, error) {
 	t, err := x.Transactional.Begin(ctx)
 	if err != nil {
-		return nil, err
+		return nil, refused(err)
 	}
 	return transaction{t}, nil
 }
@@ -99,7 +105,7 @@ func (t transaction) Write(ctx context.Context, to driver.Producer, batch []prim
 		done(primitives.Permanent(errors.New("kafka: a transaction writes to topics of one driver only")))
 		return
 	}
-	t.txn.Write(ctx, w.Producer, batch, done)
+	t.txn.Write(ctx, w.Producer, batch, func(err error) { done(refused(err)) })
 }
 
 func (t transaction) Commit(ctx context.Context, member func() (driver.Member, error), offsets []driver.Offset) error {
@@ -107,10 +113,10 @@ func (t transaction) Commit(ctx context.Context, member func() (driver.Member, e
 	for i, o := range offsets {
 		of[i] = producer.Offset(o)
 	}
-	return t.txn.Commit(ctx, func() (producer.Member, error) {
+	return refused(t.txn.Commit(ctx, func() (producer.Member, error) {
 		m, err := member()
 		return producer.Member(m), err
-	}, of)
+	}, of))
 }
 
 func (t transaction) Abort(ctx context.Context) error { return t.txn.Abort(ctx) }

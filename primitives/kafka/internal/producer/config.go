@@ -14,6 +14,8 @@ const (
 	DefaultMaxMessageBytes = 1_000_000
 	DefaultMaxBuffered     = 32 << 20
 	DefaultTimeout         = 120 * time.Second
+
+	DefaultTransactionTimeout = time.Minute
 )
 
 // Config says how records are written. Only Topic is required.
@@ -66,7 +68,7 @@ func (c Config) withDefaults() (Config, error) {
 		bad("Timeout is %s: give a positive duration, or 0 for %s", c.Timeout, DefaultTimeout)
 	}
 	if c.TransactionTimeout < 0 {
-		bad("TransactionTimeout is %s: give a positive duration, or 0 for one minute", c.TransactionTimeout)
+		bad("TransactionTimeout is %s: give a positive duration, or 0 for %s", c.TransactionTimeout, DefaultTransactionTimeout)
 	}
 	if c.Compression < sarama.CompressionNone || c.Compression > sarama.CompressionZSTD {
 		bad("Compression is %d: choose none, gzip, snappy, lz4 or zstd", c.Compression)
@@ -90,7 +92,7 @@ func (c Config) withDefaults() (Config, error) {
 		c.Timeout = DefaultTimeout
 	}
 	if c.TransactionTimeout == 0 {
-		c.TransactionTimeout = time.Minute
+		c.TransactionTimeout = DefaultTransactionTimeout
 	}
 	if c.Logger == nil {
 		c.Logger = slog.New(slog.DiscardHandler)
