@@ -94,7 +94,7 @@ func TestDeploy(t *testing.T) {
 	shop := newWorkshop(t)
 	for name, test := range map[string]func(*testing.T, *workshop){
 		"golden": testDeployGolden, "out": testDeployOut, "mistakes": testDeployMistakes, "checks": testDeployChecks,
-		"all": testDeployAll, "systemd": testSystemdVerify,
+		"all": testDeployAll, "systemd": testSystemdVerify, "pod": testDeployedPod,
 	} {
 		t.Run(name, func(t *testing.T) { test(t, shop) })
 	}
