@@ -28,6 +28,7 @@ type consuming struct {
 
 	session, heartbeat, rebalance, metadata time.Duration
 	fetchMin, fetchMax, fetchPartition      int
+	fetchBuffer                             int
 	fetchWait                               time.Duration
 
 	serviceNames bool
@@ -42,6 +43,7 @@ const (
 	defaultFetchMin       = 1
 	defaultFetchMax       = 8 << 20
 	defaultFetchPartition = 1 << 20
+	defaultFetchBuffer    = 32 << 20
 	defaultFetchWait      = 250 * time.Millisecond
 )
 
@@ -58,6 +60,7 @@ func (c *consuming) settings() driver.Consuming {
 		FetchMaxBytes:       int32(cmp.Or(c.fetchMax, defaultFetchMax)),
 		FetchPartitionBytes: int32(cmp.Or(c.fetchPartition, defaultFetchPartition)),
 		FetchMaxWait:        cmp.Or(c.fetchWait, defaultFetchWait),
+		FetchBufferBytes:    int32(cmp.Or(c.fetchBuffer, defaultFetchBuffer)),
 	}
 	if len(out.Strategies) == 0 {
 		out.Strategies = []Balance{CooperativeSticky}
@@ -117,7 +120,7 @@ func (c *consuming) validate() error {
 			wrong("RetryDelays of %s has %v twice", name, d)
 		}
 	}
-	for field, n := range map[string]int{"FetchMinBytes": c.fetchMin, "FetchMaxBytes": c.fetchMax, "FetchPartitionBytes": c.fetchPartition} {
+	for field, n := range map[string]int{"FetchMinBytes": c.fetchMin, "FetchMaxBytes": c.fetchMax, "FetchPartitionBytes": c.fetchPartition, "FetchBufferBytes": c.fetchBuffer} {
 		if n < 0 || n > math.MaxInt32 {
 			wrong("%s %d of %s: use 0 for the default, or up to 2 GiB", field, n, name)
 		}

@@ -79,6 +79,12 @@ type Topic[T any] struct {
 	// brings for one partition. A larger record comes alone. Default 8 MiB and 1 MiB.
 	FetchMaxBytes, FetchPartitionBytes int
 
+	// FetchBufferBytes bounds the memory of what was fetched of all partitions and
+	// waits for room in their lanes. Half of it is shared out evenly; where a share
+	// is below FetchPartitionBytes, less is fetched at once. A record batch that is
+	// larger than its share waits for the other half, for up to 5 s. Default 32 MiB.
+	FetchBufferBytes int
+
 	// ServiceNames turns on the rule that Group is "{service}.{group}" and the
 	// processor is called "kafka_consumer.{group}".
 	ServiceNames bool
@@ -126,6 +132,7 @@ type Topics[T any] struct {
 	FetchMinBytes                      int
 	FetchMaxWait                       time.Duration
 	FetchMaxBytes, FetchPartitionBytes int
+	FetchBufferBytes                   int
 	ServiceNames                       bool
 	RetryDelays                        []time.Duration
 }
@@ -207,7 +214,7 @@ func (t Topic[T]) consuming() *consuming {
 		topics: []string{t.Name}, group: t.Group, cluster: t.Cluster, start: t.Start, outOfRange: t.OutOfRange,
 		balance: t.Balance, staticMember: t.StaticMember, isolation: t.Isolation, session: t.SessionTimeout,
 		heartbeat: t.HeartbeatInterval, rebalance: t.RebalanceTimeout, metadata: t.MetadataInterval,
-		fetchMin: t.FetchMinBytes, fetchWait: t.FetchMaxWait, fetchMax: t.FetchMaxBytes, fetchPartition: t.FetchPartitionBytes,
+		fetchMin: t.FetchMinBytes, fetchWait: t.FetchMaxWait, fetchMax: t.FetchMaxBytes, fetchPartition: t.FetchPartitionBytes, fetchBuffer: t.FetchBufferBytes,
 		serviceNames: t.ServiceNames, delays: t.RetryDelays,
 	}
 }
@@ -217,7 +224,7 @@ func (t Topics[T]) consuming() *consuming {
 		topics: t.Names, group: t.Group, cluster: t.Cluster, start: t.Start, outOfRange: t.OutOfRange,
 		balance: t.Balance, staticMember: t.StaticMember, isolation: t.Isolation, session: t.SessionTimeout,
 		heartbeat: t.HeartbeatInterval, rebalance: t.RebalanceTimeout, metadata: t.MetadataInterval,
-		fetchMin: t.FetchMinBytes, fetchWait: t.FetchMaxWait, fetchMax: t.FetchMaxBytes, fetchPartition: t.FetchPartitionBytes,
+		fetchMin: t.FetchMinBytes, fetchWait: t.FetchMaxWait, fetchMax: t.FetchMaxBytes, fetchPartition: t.FetchPartitionBytes, fetchBuffer: t.FetchBufferBytes,
 		serviceNames: t.ServiceNames, delays: t.RetryDelays,
 	}
 }

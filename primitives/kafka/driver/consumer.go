@@ -31,6 +31,11 @@ type Consuming struct {
 	FetchMinBytes, FetchMaxBytes, FetchPartitionBytes int32
 	FetchMaxWait                                      time.Duration
 
+	// FetchBufferBytes bounds what is held of all partitions: the memory of what was
+	// fetched and is not given to their streams. Each one gets a share whatever the
+	// others hold, and a record batch that is larger than it after a while.
+	FetchBufferBytes int32
+
 	Logger *slog.Logger
 }
 

@@ -28,6 +28,8 @@ type fetcher struct {
 
 	wake chan struct{} // of the router
 
+	budget budget
+
 	mu       sync.Mutex
 	group    driver.Group
 	streams  map[primitives.Partition]*stream
@@ -42,6 +44,7 @@ func newFetcher(c *Client, with driver.Consuming) *fetcher {
 		streams: map[primitives.Partition]*stream{}, sources: map[string]*source{},
 		resumed: make(chan struct{}),
 	}
+	f.budget.limit = int64(with.FetchBufferBytes)
 	f.ctx, f.end = context.WithCancel(context.Background())
 	return f
 }
@@ -81,6 +84,7 @@ func (f *fetcher) read(p primitives.Partition, offset int64, paused bool, to dri
 	s := newStream(f, p, offset, to)
 	s.paused.Store(paused)
 	f.streams[p] = s
+	f.budget.streams.Store(int64(len(f.streams)))
 	f.homeless = append(f.homeless, s)
 	f.all.Go(s.pump)
 	f.pokeRouter()
@@ -101,6 +105,7 @@ func (f *fetcher) release(ps []primitives.Partition) {
 			gone = append(gone, s)
 		}
 	}
+	f.budget.streams.Store(int64(len(f.streams)))
 	f.homeless = slices.DeleteFunc(f.homeless, func(s *stream) bool { return s.ctx.Err() != nil })
 	f.mu.Unlock()
 	for _, s := range gone {

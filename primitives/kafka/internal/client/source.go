@@ -24,6 +24,8 @@ type source struct {
 	streams map[*stream]bool
 
 	asked []*stream   // of run: who the request under way is for
+	taken int64       // what is reserved for it
+	late  int64       // when a stream gives up waiting for the budget, in Unix nanoseconds; 0: none waits
 	size  *answerSize // of the answer
 	vain  bool        // the answer had nothing where there is something
 	alone []*stream   // to be asked for one by one: one of them could not be decoded
@@ -77,16 +79,15 @@ func (src *source) has(s *stream) bool {
 
 func (src *source) run() {
 	defer src.link.close()
+	defer src.settle()
 	last := time.Now() // answer
 	for {
 		request, ok := src.request()
 		if !ok {
-			select {
-			case <-src.wake:
-				continue
-			case <-src.f.ctx.Done():
+			if !src.await() {
 				return
 			}
+			continue
 		}
 		response, err := call(src.f.ctx, src.link, func(b *sarama.Broker) (*sarama.FetchResponse, error) { return b.Fetch(request) })
 		if src.f.ctx.Err() != nil {
@@ -96,6 +97,7 @@ func (src *source) run() {
 			err = sarama.KError(response.ErrorCode)
 		}
 		if err != nil {
+			src.settle()
 			// Brokers close connections that were idle for minutes, as when all lanes
 			// were full.
 			idle := disconnected(err) && time.Since(last) > idleTime
@@ -117,6 +119,7 @@ func (src *source) run() {
 		last = time.Now()
 		src.vain = false
 		src.deliver(response)
+		src.settle()
 		if src.vain {
 			select {
 			case <-time.After(vainPause):
@@ -125,6 +128,30 @@ func (src *source) run() {
 			}
 		}
 	}
+}
+
+// await waits until there may be something to fetch. It returns false at the end.
+func (src *source) await() bool {
+	var late <-chan time.Time
+	if src.late != 0 {
+		timer := time.NewTimer(time.Until(time.Unix(0, src.late)))
+		defer timer.Stop()
+		late = timer.C
+	}
+	select {
+	case <-src.wake:
+	case <-late:
+	case <-src.f.ctx.Done():
+		return false
+	}
+	return true
+}
+
+// settle gives back what was reserved for the last request: what it has brought is
+// counted now.
+func (src *source) settle() {
+	src.f.giveBack(src.taken)
+	src.taken = 0
 }
 
 // vainPause is the time before a broker is asked again for what it should have sent.
@@ -147,9 +174,10 @@ func (src *source) request() (*sarama.FetchRequest, bool) {
 	wait := with.FetchMaxWait
 	src.mu.Lock()
 	defer src.mu.Unlock()
+	src.late = 0
 	s := src.nextAlone()
 	if s == nil {
-		s = src.starved()
+		s = src.starved(now)
 	}
 	if s != nil {
 		// Alone it gets something, if there is anything.
@@ -158,14 +186,27 @@ func (src *source) request() (*sarama.FetchRequest, bool) {
 		request.MaxWaitTime = int32(wait.Milliseconds())
 		return request, true
 	}
-	for s := range src.streams {
-		if s.ready() {
+	refused := map[*stream]bool(nil)
+	for _, hungry := range []bool{true, false} { // who has nothing comes first
+		for s := range src.streams {
+			if !s.ready() || hungry != (s.queued.Load() == 0) {
+				continue
+			}
+			s.size = s.usual()
+			if s.starves() || !src.admit(s, hungry, int64(float64(s.size)*s.swell), now) {
+				if refused == nil {
+					refused = map[*stream]bool{}
+				}
+				refused[s] = true
+				continue
+			}
 			s.stuck = 0
 			src.asked = append(src.asked, s)
 			request.AddBlock(s.p.Topic, s.p.ID, s.next, s.size, s.epoch)
-			continue
 		}
-		if s.queued.Load() >= held {
+	}
+	for s := range src.streams {
+		if s.queued.Load() >= held || refused[s] {
 			// It will want more, perhaps soon: the others must not hold it up with a
 			// fetch that waits for their next record. The longer it has been full, the
 			// longer it may wait.
@@ -179,12 +220,44 @@ func (src *source) request() (*sarama.FetchRequest, bool) {
 	return request, len(src.asked) > 0
 }
 
+// admit reports whether the budget lets a stream be asked for that will take size bytes of
+// memory. It is hungry when it has nothing. The caller holds mu.
+func (src *source) admit(s *stream, hungry bool, size, now int64) bool {
+	b := &src.f.budget
+	if hungry && size <= b.share() {
+		s.waits = 0
+		return true
+	}
+	ok := b.reserve(size)
+	if !ok {
+		b.refused.Store(true)
+		ok = b.reserve(size) // something may have been given back just before
+	}
+	switch {
+	case ok:
+		src.taken += size
+	case !hungry:
+		return false
+	case s.waits == 0:
+		s.waits = now
+		fallthrough
+	case now-s.waits < int64(patience):
+		if late := s.waits + int64(patience); src.late == 0 || late < src.late {
+			src.late = late
+		}
+		return false
+	}
+	s.waits = 0
+	return true
+}
+
 // nextAlone returns the next stream that is to be asked for alone. The caller holds mu.
 func (src *source) nextAlone() *stream {
 	for len(src.alone) > 0 {
 		s := src.alone[0]
 		src.alone = src.alone[1:]
 		if src.streams[s] && s.ready() {
+			s.size = s.usual()
 			return s
 		}
 	}
@@ -193,9 +266,16 @@ func (src *source) nextAlone() *stream {
 
 // starved returns a stream that has got nothing for a while though the log goes
 // on. The caller holds mu.
-func (src *source) starved() *stream {
+func (src *source) starved(now int64) *stream {
 	for s := range src.streams {
-		if s.barren >= maxBarren && s.ready() {
+		if !s.starves() || !s.ready() {
+			continue
+		}
+		// Its next batch may be larger than what was asked for: alone it comes, and one
+		// cannot know how large it is.
+		s.size = s.usual()
+		guess := max(int64(s.size), int64(src.f.with.FetchPartitionBytes))
+		if src.admit(s, s.queued.Load() == 0, min(guess, src.f.budget.limit/2), now) {
 			return s
 		}
 	}
@@ -205,6 +285,32 @@ func (src *source) starved() *stream {
 // maxBarren is how many answers with nothing are an accident: the others may have
 // used up the size of the answer.
 const maxBarren = 3
+
+// starves reports whether a stream gets nothing though it was asked for with all that it
+// may have whatever the others hold.
+func (s *stream) starves() bool { return s.barren >= maxBarren && !s.grows() }
+
+// grows reports whether a stream may be asked for with twice as much as the last time.
+func (s *stream) grows() bool {
+	if s.size > s.f.with.FetchPartitionBytes/2 {
+		return false
+	}
+	return s.guesses() || 2*float64(s.size)*s.swell <= float64(s.f.budget.share())
+}
+
+// guesses reports whether the share allows for more than what is known to be needed.
+func (s *stream) guesses() bool { return !s.knows && s.swell > 1 }
+
+// grow has a stream asked for with more, if it may.
+func (s *stream) grow() {
+	switch {
+	case !s.grows():
+	case s.guesses():
+		s.swell = max(1, s.swell/2)
+	default:
+		s.large = 2 * s.size
+	}
+}
 
 // shortWait is how long a fetch may wait for records while a stream is full that
 // is not part of it.
@@ -276,19 +382,26 @@ func (src *source) accept(s *stream, block *sarama.FetchResponseBlock) {
 	switch {
 	case len(c.batches) > 0:
 		s.barren = 0
-		s.size = src.f.with.FetchPartitionBytes
+		m := measure(c.batches, int64(s.size))
+		c.bytes = m.memory
+		s.learn(m)
 	case block.Partial || len(block.RecordsSet) > 0: // not one whole batch fits
 		if s.size > math.MaxInt32/2 {
 			src.f.fail(fmt.Errorf("read %s at %d: %w", s.p, s.next, errors.New("a record batch is larger than 1 GiB")))
 			return
 		}
-		s.size *= 2
+		if s.grows() {
+			s.grow()
+		} else {
+			s.large = s.size * 2
+		}
 		return
 	case s.next >= limit:
 		s.barren = 0
 		return
-	case len(src.asked) > 1:
+	case len(src.asked) > 1: // the next batch does not fit, or others have used up the answer
 		s.barren++
+		s.grow()
 		return
 	case src.size.n.Load() == 0:
 		// Brokers answer so that read from a slower store and have no record yet. The

@@ -38,13 +38,17 @@ type stream struct {
 	source atomic.Pointer[source]
 
 	// Of the source that has the stream, or of the router.
-	next   int64 // to fetch
-	size   int32 // most bytes to ask for
-	epoch  int32 // of the leader
-	moves  int   // failed attempts to find the leader, since a fetch that worked
-	reason error // of the last
-	stuck  int64 // when it was first left out of a fetch because it was full, in Unix nanoseconds
-	barren int   // answers with nothing in a row, though the log goes on
+	next   int64   // to fetch
+	size   int32   // most bytes that were asked for
+	large  int32   // at least to be asked for, as a batch is larger than what is usual; 0: it is not
+	swell  float64 // memory for each byte that is asked for, at least 1
+	knows  bool    // swell, from a chunk
+	waits  int64   // since when it has nothing and the budget is used up, in Unix nanoseconds; 0: it does not
+	epoch  int32   // of the leader
+	moves  int     // failed attempts to find the leader, since a fetch that worked
+	reason error   // of the last
+	stuck  int64   // when it was first left out of a fetch because it was full, in Unix nanoseconds
+	barren int     // answers with nothing in a row, though the log goes on
 }
 
 // chunk is what one fetch has brought for a partition.
@@ -53,18 +57,36 @@ type chunk struct {
 	skip    map[int]bool // batches of aborted transactions
 	next    int64
 	out     bool // the offset next is out of range
+
+	bytes, common int64 // of the budget: all, and those of its common half
 }
 
 func newStream(f *fetcher, p primitives.Partition, offset int64, to driver.Stream) *stream {
-	s := &stream{p: p, to: to, f: f, start: offset, next: offset, size: f.with.FetchPartitionBytes, chunks: make(chan chunk, held), ended: make(chan struct{})}
+	s := &stream{p: p, to: to, f: f, start: offset, next: offset, swell: firstSwell, chunks: make(chan chunk, held), ended: make(chan struct{})}
 	s.ctx, s.cancel = context.WithCancel(f.ctx)
 	return s
 }
 
 // take queues a chunk. There is room: the source fetches for streams with room only.
 func (s *stream) take(c chunk) {
+	s.f.budget.keep(&c, s.queued.Load() == 0)
 	s.queued.Add(1)
 	s.chunks <- c
+	if s.over.Load() || s.ctx.Err() != nil { // the pump may have ended before
+		s.discard()
+	}
+}
+
+// discard lets go of what nobody will hand over any longer.
+func (s *stream) discard() {
+	for {
+		select {
+		case c := <-s.chunks:
+			s.f.letGo(c)
+		default:
+			return
+		}
+	}
 }
 
 // ready reports whether the next fetch should ask for the stream.
@@ -74,6 +96,7 @@ func (s *stream) ready() bool {
 
 func (s *stream) pump() {
 	defer close(s.ended)
+	defer s.discard()
 	var burst []primitives.Record
 	var names headerNames
 	position := s.start
@@ -91,6 +114,7 @@ func (s *stream) pump() {
 			burst, err = s.handOver(c, position, burst, &names)
 			position = c.next
 		}
+		s.f.letGo(c)
 		if err != nil {
 			s.over.Store(true)
 			var fatal *fatalError
