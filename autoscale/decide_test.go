@@ -176,7 +176,7 @@ func anySignals(r *rand.Rand) (Signals, Limits) {
 
 func TestDecideMoreBacklogNeverFewer(t *testing.T) {
 	r := rand.New(rand.NewPCG(1, 2))
-	for range 200_000 {
+	for range 50_000 {
 		s, l := anySignals(r)
 		more := s
 		switch {
@@ -214,7 +214,7 @@ func TestDecideUnknownNeverShrinks(t *testing.T) {
 	}
 	r := rand.New(rand.NewPCG(3, 4))
 	shrank := 0
-	for range 100_000 {
+	for range 50_000 {
 		s, l := anySignals(r)
 		if Decide(s, l).Replicas < min(s.Replicas, l.Max) {
 			shrank++
@@ -232,7 +232,7 @@ func TestDecideUnknownNeverShrinks(t *testing.T) {
 
 func TestDecideWithinLimitsAndCapacity(t *testing.T) {
 	r := rand.New(rand.NewPCG(5, 6))
-	for range 200_000 {
+	for range 50_000 {
 		s, l := anySignals(r)
 		checkDecision(t, s, l, Decide(s, l))
 		checkDecision(t, s, l, DecideOngoing(s, l))
