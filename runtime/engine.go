@@ -80,6 +80,7 @@ type Engine struct {
 	admin     *admin    // nil without an address
 	loop      *autoscale.Loop
 	meter     *cpu.Meter
+	wanted    atomic.Int64 // unix nanoseconds of the last request for the CPU use
 	state     atomic.Int32
 	began     time.Time
 	env       primitives.Env

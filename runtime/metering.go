@@ -9,8 +9,11 @@ import (
 	"github.com/flowkit-go/flow/autoscale/cpu"
 )
 
+// stillWanted is for how long CPU use is measured after somebody has asked for it.
+const stillWanted = 2 * time.Minute
+
 // newMeter makes what measures the CPU use of all processors with replicas, while the
-// loop decides about the size of one of them.
+// loop decides about the size of one of them, or somebody asks for it from outside.
 func (e *Engine) newMeter() *cpu.Meter {
 	busy := map[string]func() time.Duration{}
 	for _, c := range e.consumers {
@@ -24,6 +27,9 @@ func (e *Engine) newMeter() *cpu.Meter {
 		}
 	}
 	m := cpu.NewMeter(cpu.Config{Busy: busy, Needed: func() bool {
+		if at := e.wanted.Load(); at != 0 && time.Since(time.Unix(0, at)) < stillWanted {
+			return true
+		}
 		for name := range busy {
 			if s, err := e.loop.Status(name); err == nil && s.Mode == autoscale.Auto {
 				return true

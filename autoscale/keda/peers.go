@@ -126,7 +126,7 @@ func (p *Peers) ask(ctx context.Context, address string) (s state, err error) {
 	if client == nil {
 		client = http.DefaultClient
 	}
-	req, err := http.NewRequestWithContext(ctx, http.MethodGet, "http://"+address+"/state", nil)
+	req, err := http.NewRequestWithContext(ctx, http.MethodGet, "http://"+address+"/state?cpu", nil) // cpu has it measured
 	if err != nil {
 		return s, err
 	}

@@ -4,6 +4,8 @@ import (
 	"context"
 	"errors"
 	"io"
+	"net/http"
+	"regexp"
 	"strings"
 	"sync/atomic"
 	"testing"
@@ -80,6 +82,23 @@ func run(t *testing.T, pace *atomic.Int64) string {
 	}
 }
 
+var measured = regexp.MustCompile(`"cpu_percent": \d`)
+
+// stateOf is the state of a process, as people see it.
+func stateOf(t *testing.T, admin string) string {
+	t.Helper()
+	transport := &http.Transport{DisableKeepAlives: true}
+	resp, err := (&http.Client{Transport: transport}).Get("http://" + admin + "/state")
+	if err != nil {
+		t.Fatal(err)
+	}
+	body, err := io.ReadAll(resp.Body)
+	if err := errors.Join(err, resp.Body.Close()); err != nil {
+		t.Fatal(err)
+	}
+	return string(body)
+}
+
 // Two scalers, each a process of its own, come to the same number for a backlog that
 // one process would work on for 10 minutes: 10 processes for 60 s. When it is worked
 // off, and nothing has come for the idle time, the flow is not active.
@@ -125,6 +144,8 @@ func TestBacklogOnABroker(t *testing.T) {
 			t.Errorf("not active after %v, want the idle time, %v, at least", took, idle)
 		}
 	}
+	// The scaler has the processes measure their CPU, though their pools do not scale.
+	until(t, "CPU in the state", func() bool { return measured.MatchString(stateOf(t, admin)) })
 	if n, err := want(t, scalers[0], "bill"); err != nil || n < 1 {
 		t.Errorf("%d, %v: want 1 at least, as how many stay is KEDA's to say", n, err)
 	}
