@@ -14,7 +14,7 @@ func TestChangeFixesForATime(t *testing.T) {
 		p := &target{replicas: 1, measure: behind(1, 1)}
 		l := running(t, NewBudget(2), Member{Name: "a", Target: p, Limits: limits(8, time.Minute), NumCPUs: 1})
 		s, err := l.Change(t.Context(), "a", Change{Replicas: 6, For: 10 * time.Minute})
-		if err != nil || s.Mode != Fixed || s.FixedUntil == nil || s.FixedUntil.Sub(time.Now()) != 10*time.Minute || p.Replicas() != 6 {
+		if err != nil || s.Mode != Fixed || s.FixedUntil == nil || time.Until(*s.FixedUntil) != 10*time.Minute || p.Replicas() != 6 {
 			t.Fatalf("%v, %d replicas, %+v", err, p.Replicas(), s)
 		}
 		time.Sleep(10*time.Minute - time.Second)
