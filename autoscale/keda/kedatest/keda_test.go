@@ -117,13 +117,18 @@ func TestBacklogOnABroker(t *testing.T) {
 	scalers := []externalscaler.ExternalScalerClient{scaler(t), scaler(t, "--peers", admin)}
 
 	for i, c := range scalers {
-		until(t, "10 processes wanted", func() bool {
-			n, err := want(t, c, "bill")
+		n := int64(0)
+		until(t, "a decision", func() bool {
+			var err error
+			n, err = want(t, c, "bill")
 			if err != nil && status.Code(err) != codes.Unavailable {
 				t.Fatalf("scaler %d: %v", i, err)
 			}
-			return n == 10
+			return n > 1
 		})
+		if n < 9 || n > 11 { // the machine may not have kept the pace
+			t.Errorf("scaler %d: %d processes wanted, want 10", i, n)
+		}
 		if !active(t, c) {
 			t.Errorf("scaler %d: not active with a backlog", i)
 		}

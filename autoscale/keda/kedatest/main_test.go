@@ -37,7 +37,7 @@ func TestMain(m *testing.M) {
 
 const (
 	patience  = time.Minute
-	frequency = 4 * time.Second // between two decisions
+	frequency = 8 * time.Second // between two decisions: long beside the pauses of a busy machine
 	idle      = 2 * time.Second
 )
 
