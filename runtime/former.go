@@ -50,7 +50,7 @@ func (f *former) collect(l *lane) {
 		seqs := l.t.take(nil, 1)
 		rec, _ := l.record(seqs[0])
 		at := seqs[0] & l.t.mask
-		f.now.wait.add(l.t.slots[at])
+		f.now.wait.add(&l.t.slots[at])
 		if len(f.now.refs) == 0 {
 			// a deadline by the clock that timers use: the wall clock may be set back
 			f.now.due = time.Now().Add(f.spec.Wait - time.Since(time.Unix(0, l.t.slots[at].pushed)))

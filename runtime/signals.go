@@ -70,7 +70,7 @@ type wait struct {
 }
 
 // add adds the next record.
-func (w *wait) add(s slot) {
+func (w *wait) add(s *slot) {
 	if s.attempt > 1 { // it waited for its next attempt
 		return
 	}
@@ -82,11 +82,12 @@ func (w *wait) add(s slot) {
 }
 
 // wait is that of a turn which is about to begin. Looking at two records is enough, and
-// costs the same for a thousand.
+// costs the same for a thousand. It looks at nothing that others change while the task
+// has them.
 func (v view) wait(seqs []uint64) (w wait) {
-	w.add(v.slots[seqs[0]&v.mask])
+	w.add(&v.slots[seqs[0]&v.mask])
 	if w.n == 0 {
-		w.add(v.slots[seqs[len(seqs)-1]&v.mask])
+		w.add(&v.slots[seqs[len(seqs)-1]&v.mask])
 	}
 	if w.n > 0 {
 		w.last, w.n = v.slots[seqs[len(seqs)-1]&v.mask].pushed, len(seqs)
@@ -251,6 +252,9 @@ func (c *consumer) ask(ctx context.Context, fresh time.Duration) (map[primitives
 		return nil, err
 	}
 	c.told = time.Now()
+	for _, l := range c.allLanes() {
+		l.noteTold()
+	}
 	parts := make(map[primitives.Partition]int64, len(told))
 	for _, p := range told {
 		parts[p.Partition] = p.Records
@@ -297,15 +301,25 @@ func (c *consumer) unresolved(now time.Time) (sum float64, busyLanes int, err er
 func (l *lane) unresolved(uncommitted int64) int64 {
 	l.mu.Lock()
 	defer l.mu.Unlock()
+	return max(uncommitted-l.spare-(l.t.resolved()-l.then), int64(l.t.undone))
+}
+
+// noteTold notes what is resolved and not committed, now that the source has told what
+// is not committed: it is in both. What was committed meanwhile is not known; it then
+// counts as not handled until the source is asked again.
+func (l *lane) noteTold() {
+	l.mu.Lock()
+	defer l.mu.Unlock()
 	undone := int64(l.t.undone)
-	resolved := l.t.position - l.committed - undone
-	if l.c.leaser != nil {
-		resolved = int64(len(l.t.leases) + l.t.acking)
-		if l.t.onRead { // all of what was read, handled or not
-			resolved -= undone
-		}
+	l.then = l.t.resolved()
+	switch {
+	case l.c.leaser == nil: // below zero where it is committed before it is handled
+		l.spare = l.t.position - l.committed - undone
+	case l.t.onRead: // all of what was read, handled or not
+		l.spare = int64(len(l.t.leases)+l.t.acking) - undone
+	default:
+		l.spare = int64(len(l.t.leases) + l.t.acking)
 	}
-	return max(uncommitted-resolved, undone)
 }
 
 // longestWait is how long the oldest record waits that no task has taken.

@@ -178,6 +178,9 @@ func (t *tracker) sequential() int {
 	return 0
 }
 
+// resolved is the number of records that were ever resolved.
+func (t *tracker) resolved() int64 { return int64(t.tail) - int64(t.undone) }
+
 // waitingSince is when the first record was pushed that has never been started and
 // could be now, unix nanoseconds; 0 when there is none.
 func (t *tracker) waitingSince() int64 {
