@@ -16,16 +16,16 @@ type capacity struct {
 }
 
 // observe returns what one replica could do in the interval of s: T / (n * Busy), since
-// replicas that were busy for half of the time could have done twice as much. While
-// they always had work, it is T / n. It is 0 when nothing can be said.
-func observe(s Signals, saturated bool) float64 {
+// replicas that were busy for half of the time could have done twice as much. Without
+// Busy it is T / n while there was a backlog. It is 0 when nothing can be said.
+func observe(s Signals) float64 {
 	t, size := atLeastZero(s.Throughput), fleet(s)
 	switch {
 	case t*max(s.Elapsed, time.Second).Seconds() < 10: // too few records
 		return 0
-	case saturated:
+	case s.Busy >= full, math.IsNaN(s.Busy) && pressed(s):
 		return t / size
-	case s.Busy > 0.05 && s.Busy <= 1:
+	case s.Busy > 0.05:
 		return t / size / s.Busy
 	}
 	return 0
@@ -52,8 +52,11 @@ func fleet(s Signals) float64 { return float64(s.Replicas) * processes(s) }
 
 func processes(s Signals) float64 { return float64(max(s.Processes, 1)) }
 
-// saturated tells whether replicas had work all the time.
-func saturated(s Signals) bool {
+// full is the share of the time from which replicas count as busy all the time.
+const full = 0.95
+
+// pressed tells whether there was more work than was done.
+func pressed(s Signals) bool {
 	t := atLeastZero(s.Throughput)
-	return s.Busy >= 0.95 || s.Elapsed > 0 && s.Backlog > t && s.PrevBacklog > t
+	return s.Busy >= full || s.Elapsed > 0 && s.Backlog > t && s.PrevBacklog > t
 }

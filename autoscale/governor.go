@@ -130,8 +130,7 @@ func (g *Governor) look(s Signals, l Limits) (view, bool) {
 	if s.Replicas < 1 || math.IsNaN(v.t+v.b+grew) || math.IsInf(v.t+v.b, 1) {
 		return v, false
 	}
-	busy := saturated(s)
-	seen := observe(s, busy)
+	busy, seen := pressed(s), observe(s)
 	g.step.judge(s, busy, v.b >= v.k*v.t/4)
 	g.capacity.learn(seen, s.Elapsed, g.step.helpless(s.Time))
 

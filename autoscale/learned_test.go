@@ -17,12 +17,13 @@ func TestObserve(t *testing.T) {
 		{"busy", Signals{Replicas: 4, Throughput: 400, Busy: 1, Elapsed: time.Minute}, 100},
 		{"busy not known, with a backlog", Signals{Replicas: 4, Throughput: 400, Busy: math.NaN(), Backlog: 900, PrevBacklog: 800, Elapsed: time.Minute}, 100},
 		{"busy not known", Signals{Replicas: 4, Throughput: 400, Busy: math.NaN(), Elapsed: time.Minute}, 0},
+		{"half busy, with a backlog", Signals{Replicas: 4, Throughput: 200, Busy: 0.5, Backlog: 900, PrevBacklog: 800, Elapsed: time.Minute}, 100},
 		{"two processes", Signals{Replicas: 4, Processes: 2, Throughput: 400, Busy: 0.5, Elapsed: time.Minute}, 100},
 		{"hardly busy", Signals{Replicas: 4, Throughput: 400, Busy: 0.01, Elapsed: time.Minute}, 0},
 		{"hardly a record", Signals{Replicas: 4, Throughput: 0.1, Busy: 0.5, Elapsed: time.Minute}, 0},
 	} {
 		t.Run(tc.name, func(t *testing.T) {
-			if got := observe(tc.s, saturated(tc.s)); got != tc.want {
+			if got := observe(tc.s); got != tc.want {
 				t.Errorf("%v records/s, want %v", got, tc.want)
 			}
 		})
