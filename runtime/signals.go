@@ -334,9 +334,3 @@ func (c *consumer) longestWait(now time.Time) time.Duration {
 	}
 	return longest
 }
-
-// group is what the processes that share the source do together: records per second
-// that they commit. It is NaN where the source cannot tell.
-func (c *consumer) group() (throughput float64) {
-	return math.Float64frombits(c.groupRate.Load())
-}
