@@ -55,13 +55,18 @@ func TestGovernorWaitsWhileArrivalsFall(t *testing.T) {
 }
 
 func TestGovernorShrinksOnceInAWindow(t *testing.T) {
-	f := idleFeed(t, 6)
-	for range 4 {
-		f.look(100, 0, 0.2)
-		if f.decision.Replicas != 5 {
-			t.Fatalf("%+v", f.decision)
-		}
+	f := newFeed(t, 100)
+	f.look(2000, 0, 0.2)
+	for range 5 {
+		f.look(1400, 0, 0.14)
 	}
+	f.is(20, RuleCPU, "100 -> 20")
+	for range 4 {
+		f.look(1400, 0, 0.7)
+		f.is(20, RuleHold, "; resized ")
+	}
+	f.look(1400, 0, 0.7)
+	f.is(14, RuleSpare, "20 -> 14")
 }
 
 func TestGovernorWorksOffTheBacklogFirst(t *testing.T) {
@@ -133,6 +138,37 @@ func TestGovernorGoesOnWhereGrowthHelps(t *testing.T) {
 		}
 	}
 	if f.last.Replicas < 50 {
+		t.Errorf("%+v", f.decision)
+	}
+}
+
+// Replicas that are still starting are neither judged nor added once more.
+func TestGovernorWaitsForReplicasThatStart(t *testing.T) {
+	f := newFeed(t, 4)
+	f.every, f.limits.Frequency = 15*time.Second, 15*time.Second
+	f.look(200, 0, 0.5)
+	f.look(400, 18000, 1)
+	grown := f.decision.Replicas
+	if grown <= 4 {
+		t.Fatalf("%+v", f.decision)
+	}
+	f.look(400, 24000, 1)
+	f.look(400, 30000, 1)
+	if n := f.decision.Replicas; n > grown*13/10 || f.decision.Rule == RuleNoHelp {
+		t.Errorf("from %d to %d: %s", grown, n, f.decision.Reason)
+	}
+}
+
+// When records begin to fail in the middle of an interval, the throughput of that
+// interval is too high to compare with.
+func TestGovernorComparesLikeWithLike(t *testing.T) {
+	f := newFeed(t, 6)
+	f.look(500, 0, 500.0/600)
+	f.look(500, 0, 500.0/600)
+	f.look(280, 13200, 1)
+	f.is(12, RuleFalling, "6 -> 12")
+	f.look(310, 24600, 1) // 28/s each, where there were 27/s for half of the time
+	if f.decision.Rule == RuleNoHelp || f.decision.Replicas <= 12 {
 		t.Errorf("%+v", f.decision)
 	}
 }

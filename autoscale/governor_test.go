@@ -15,21 +15,22 @@ type feed struct {
 	limits   Limits
 	last     Signals
 	now      time.Time
+	every    time.Duration
 	decision Decision
 }
 
 func newFeed(t *testing.T, replicas int) *feed {
 	l := Defaults()
 	l.Max, l.Start = 1000, replicas
-	return &feed{T: t, governor: NewGovernor(), limits: l, now: time.Date(2026, 1, 2, 3, 4, 5, 0, time.UTC), last: Signals{Replicas: replicas, Backlog: math.NaN()}}
+	return &feed{T: t, governor: NewGovernor(), limits: l, every: time.Minute, now: time.Date(2026, 1, 2, 3, 4, 5, 0, time.UTC), last: Signals{Replicas: replicas, Backlog: math.NaN()}}
 }
 
-// look is an interval of a minute in which replicas handled so much, and what it left.
+// look is an interval, of a minute unless said otherwise, in which replicas handled so much, and what it left.
 func (f *feed) look(throughput, backlog, busy float64, change ...func(*Signals)) Decision {
 	f.Helper()
-	f.now = f.now.Add(time.Minute)
+	f.now = f.now.Add(f.every)
 	s := Signals{
-		Time: f.now, Replicas: f.last.Replicas, Throughput: throughput, Backlog: backlog, PrevBacklog: f.last.Backlog, Elapsed: time.Minute,
+		Time: f.now, Replicas: f.last.Replicas, Throughput: throughput, Backlog: backlog, PrevBacklog: f.last.Backlog, Elapsed: f.every,
 		Pulls: math.Inf(1), CPU: 100 * busy, Busy: busy, NumCPUs: 1, FreeCPUs: math.Inf(1),
 	}
 	if math.IsNaN(f.last.Backlog) {
