@@ -208,7 +208,9 @@ func TestLoopTriesAFailedResizeAgain(t *testing.T) {
 			return nil
 		}
 		budget := NewBudget(4)
-		l := running(t, budget, Member{Name: "a", Target: p, Limits: limits(4, time.Minute), NumCPUs: 1})
+		calm := limits(4, time.Minute)
+		calm.Cooldown = time.Hour // which is between resizes, and a resize that failed is none
+		l := running(t, budget, Member{Name: "a", Target: p, Limits: calm, NumCPUs: 1})
 		time.Sleep(time.Minute + time.Second)
 		if d := lastOf(t, l, "a"); d.Rule != RuleFailed || d.Replicas != 1 || !strings.Contains(d.Reason, "no connection") || d.Direction() != "hold" {
 			t.Errorf("%+v", d)

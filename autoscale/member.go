@@ -207,6 +207,7 @@ func (m *member) apply(d Decision) error {
 	if err != nil {
 		d.Reason = fmt.Sprintf("resize to %d failed: %v; %s", d.Replicas, err, d.Reason)
 		d.Rule, d.Replicas = RuleFailed, m.Target.Replicas()
+		m.governor.resized = time.Time{} // no cooldown after what was no resize
 	}
 	m.keep(d)
 	return err
