@@ -19,10 +19,10 @@ func desc(name, help string, labels ...string) *prometheus.Desc {
 // descs holds one description per metric. Units are base units; no label has a
 // key, an offset or anything else without bound.
 type descs struct {
-	messages, handler, sink, age, inflight, backlog, burn, replicas, busy                   *prometheus.Desc
-	stalled, stalls, position, committed, dirty, lag, partLag, group, invalid, sourceErrors *prometheus.Desc
-	commitErrors, voided, sinkRetries, deadErrors, outputs, requests, requestsNow, info     *prometheus.Desc
-	decisions, wanted, wantedCPUs                                                           *prometheus.Desc
+	messages, handler, sink, age, inflight, backlog, burn, replicas, busy                         *prometheus.Desc
+	stalled, stalls, position, committed, dirty, lag, partLag, group, invalid, sourceErrors       *prometheus.Desc
+	queueing, commitErrors, voided, sinkRetries, deadErrors, outputs, requests, requestsNow, info *prometheus.Desc
+	decisions, wanted, wantedCPUs                                                                 *prometheus.Desc
 }
 
 func newDescs() descs {
@@ -37,6 +37,7 @@ func newDescs() descs {
 		burn:         desc("flow_backlog_burn_seconds", "Time to work off the source's backlog at the present rate.", p),
 		replicas:     desc("flow_replicas", "Replicas of the processor.", p),
 		busy:         desc("flow_replica_busy_ratio", "Share of the tasks that are in a handler now.", p),
+		queueing:     desc("flow_queueing_seconds", "Mean wait of records in the process before their handler began, lately.", p),
 		stalled:      desc("flow_partition_stalled", "1 while the partition holds records and does not advance.", p, topic, part),
 		stalls:       desc("flow_stalls_total", "Times that something was found not to advance, by cause.", p, "cause"),
 		position:     desc("flow_partition_position", "Position of the first record that is not resolved.", p, topic, part),
@@ -113,6 +114,9 @@ func (m *metrics) Collect(ch chan<- prometheus.Metric) {
 		counter(d.voided, p.Errors.Voided, p.Name)
 		counter(d.sinkRetries, p.Errors.Sink, p.Name)
 		counter(d.deadErrors, p.Errors.DeadLetter, p.Name)
+		if p.QueueSecs != nil {
+			gauge(d.queueing, *p.QueueSecs, p.Name)
+		}
 		if p.Backlog != nil {
 			gauge(d.lag, float64(*p.Backlog), p.Name)
 			gauge(d.burn, burnSeconds(*p.Backlog, p.Throughput), p.Name)

@@ -110,6 +110,12 @@ func TestSignalsFollowResizesAndIdling(t *testing.T) {
 		about(t, "first: busy", s.Busy, 1, 0.02)
 		about(t, "first: queueing", s.Queueing.Seconds(), 5, 0.1) // all came at once
 		before := s.Backlog
+		if p := w.snapshot(time.Now()); p.Busy == nil || p.QueueSecs == nil {
+			t.Error("the state does not tell how busy it is")
+		} else {
+			about(t, "state: busy", *p.Busy, 1, 0.03)
+			about(t, "state: queueing", *p.QueueSecs, 7.5, 0.1) // from the fifth to the tenth second
+		}
 
 		if err := w.pool.Resize(4); err != nil {
 			t.Fatal(err)
@@ -142,8 +148,9 @@ func TestSignalsFollowResizesAndIdling(t *testing.T) {
 		if !math.IsInf(s.Pulls, 1) {
 			t.Errorf("idle: pulls %v", s.Pulls)
 		}
-		if m := w.lately.Load(); m == nil || m.busy != 0 || m.throughput != 0 {
-			t.Errorf("idle, as the watcher sees it: %+v", m)
+		p := w.snapshot(time.Now())
+		if p.Busy == nil || p.QueueSecs == nil || *p.Busy != 0 || *p.QueueSecs != 0 {
+			t.Errorf("idle: the state tells of %v busy, %v s of queueing", p.Busy, p.QueueSecs)
 		}
 	})
 }

@@ -34,6 +34,10 @@ type ProcessorSnapshot struct {
 	Paused      bool     `json:"paused"`
 	CPU         *float64 `json:"cpu_percent"` // of what one replica is counted with, over the last minute; null where it is not measured
 
+	// Of a consumer, as it was within the last seconds; null before the first look.
+	Busy      *float64 `json:"busy"`          // share of the tasks' time in the handler
+	QueueSecs *float64 `json:"queueing_secs"` // mean wait of records in this process before their handler began
+
 	// Autoscale is how its size is decided. Only Engine.Snapshot and /state fill it in.
 	Autoscale *autoscale.Status `json:"autoscale"`
 
@@ -151,6 +155,10 @@ func (c *consumer) snapshot(now time.Time) ProcessorSnapshot {
 		if burn := burnSeconds(b, p.Throughput); !math.IsInf(burn, 1) {
 			p.BurnSeconds = &burn
 		}
+	}
+	if m := c.lately.Load(); m != nil && !math.IsNaN(m.busy) {
+		queueing := m.queueing.Seconds()
+		p.Busy, p.QueueSecs = &m.busy, &queueing
 	}
 	if rate := math.Float64frombits(c.groupRate.Load()); !math.IsNaN(rate) {
 		p.GroupRate = &rate
