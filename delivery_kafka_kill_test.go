@@ -2,6 +2,7 @@ package flow_test
 
 import (
 	"bufio"
+	"cmp"
 	"context"
 	"encoding/json"
 	"errors"
@@ -17,6 +18,8 @@ import (
 	"syscall"
 	"testing"
 	"time"
+
+	"github.com/twmb/franz-go/pkg/kgo"
 
 	"github.com/flowkit-go/flow"
 	"github.com/flowkit-go/flow/primitives"
@@ -39,7 +42,9 @@ type kafkaChild struct {
 	Buffer  int
 	Takes   time.Duration // the handler, at most
 	Hold    int           // records from here on never end, when it is not 0
-	Late    int           // this record ends only when it was cancelled, with a result (its negative), when it is not 0
+
+	Transaction, Session time.Duration // their timeouts; 0: those of the rig
+	Late                 int           // this record ends only when it was cancelled, with a result (its negative), when it is not 0
 }
 
 func runKafkaChild(config string) error {
@@ -64,7 +69,9 @@ func runKafkaChild(config string) error {
 	}
 	app := flow.New("test", flow.AdminAddr("off"), flow.Logger(slog.New(aloud{})))
 	k := kafkaRig{cluster: kafka.Cluster{Brokers: c.Brokers}, prefix: c.Prefix}
-	flow.Consumer(app, "p", k.in(), k.out(), func(ctx context.Context, v int) (int, error) {
+	in, out := k.in(), k.out()
+	in.SessionTimeout, out.TransactionTimeout = cmp.Or(c.Session, in.SessionTimeout), c.Transaction
+	flow.Consumer(app, "p", in, out, func(ctx context.Context, v int) (int, error) {
 		fmt.Fprintf(os.Stdout, "+%d\n", v) // one write each, so that a kill loses no line
 		if c.Takes > 0 {
 			<-time.After(rand.N(c.Takes))
@@ -307,26 +314,29 @@ func TestDelivery_125_kafka_kill_9(t *testing.T) {
 	})
 }
 
-// A process is frozen within a transaction, so long that the group gives its partitions
-// to another one. When it goes on it writes nothing of what it had, and works on.
+// A process is frozen within a transaction, so long that the broker ends that and the
+// group gives its partitions to another one. When it goes on it writes nothing of what it had, and works on.
 func TestDelivery_128_kafka_frozen(t *testing.T) {
 	onKafka(t, func(t *testing.T, k *kafkaRig) {
 		k.create(2, "in")
 		k.create(1, "out")
 		k.fill(0, 0, 5)
 		k.fill(1, 0, 5)
-		a := k.spawn(kafkaChild{Mode: "once", Every: 2 * time.Second})
+		a := k.spawn(kafkaChild{Mode: "once", Every: 2 * time.Second, Transaction: 3 * time.Second})
 		k.until("ten are written", func() bool { return k.stored("out") >= 10 })
 		k.settled(5, 5)
 		k.fill(0, 5, 10)
 		k.until("five more are written", func() bool { return k.stored("out") >= 15 })
 		a.signal("STOP")
+		k.until("the broker has ended its transaction", func() bool { return len(k.ongoing()) == 0 })
 		b := k.launch(2, k.once(unchanged, flow.CommitEvery(100*time.Millisecond, 0))) // when the session of a is over
 		k.fill(1, 5, 10)
 		k.settled(10, 10)
 		k.seen(numbers(0, 10), numbers(1000, 1010))
+		stored := k.stored("out")
 		a.signal("CONT")
 		k.until("it is a member again", func() bool { return len(b.processor().Lanes) == 1 })
+		equal(t, "written after it went on", k.stored("out")-stored, 0)
 		k.seen(numbers(0, 10), numbers(1000, 1010))
 		k.fill(0, 10, 15)
 		k.fill(1, 10, 15)
@@ -337,6 +347,43 @@ func TestDelivery_128_kafka_frozen(t *testing.T) {
 		if n := a.ended.len(); n <= 15 {
 			t.Errorf("the process that was frozen has handled %d records, want more after it went on", n)
 		}
+	})
+}
+
+// The same where the frozen process stays in its group: somebody else has taken the id of
+// one partition over. That one is fenced and begun anew; nothing of its transaction is
+// seen, and the other partition goes on without a gap or a repetition.
+func TestDelivery_128_kafka_frozen_one_partition(t *testing.T) {
+	onKafka(t, func(t *testing.T, k *kafkaRig) {
+		k.create(2, "in")
+		k.create(1, "out")
+		a := k.spawn(kafkaChild{Mode: "once", Every: 2 * time.Second, Transaction: 3 * time.Second, Session: time.Minute})
+		k.fill(1, 0, 5)
+		k.settled(-1, 5)
+		k.fill(0, 0, 5)
+		k.until("five more are written", func() bool { return k.stored("out") == 10 })
+		a.signal("STOP") // long before the next commit
+		equal(t, "committed", k.committed(0), -1)
+		k.until("the broker has ended its transaction", func() bool { return len(k.ongoing()) == 0 })
+		b, err := kgo.NewClient(kgo.SeedBrokers(k.cluster.Brokers...), kgo.TransactionalID(k.id(0)))
+		if err != nil {
+			t.Fatal(err)
+		}
+		defer b.Close()
+		if _, _, err := b.ProducerID(k.context()); err != nil {
+			t.Fatal(err)
+		}
+		k.seen(numbers(1000, 1005))
+		k.fill(1, 5, 10)
+		a.signal("CONT")
+		k.settled(5, 10) // the fenced partition too, as the group has it so
+		a.stop()
+		k.seen(numbers(0, 5), numbers(1000, 1010))
+		times := map[int]int{}
+		for _, v := range a.started.all() {
+			times[v/1000]++
+		}
+		equal(t, "handled, by partition", times, map[int]int{0: 10, 1: 10})
 	})
 }
 

@@ -192,31 +192,3 @@ func TestHandoverOfReplacedOutputs(t *testing.T) {
 		f.stopped()
 	})
 }
-
-// A partition is lost during the drain, while outputs wait behind a write: nobody waits
-// for them.
-func TestLostWhileDraining(t *testing.T) {
-	inBubble(t, func(t *testing.T, r *rig) {
-		r.fill(0, 0, 1)
-		answer := make(chan struct{})
-		r.broker.Control(func(op memory.Op) error {
-			if op.Kind == memory.OpWrite {
-				<-answer
-			}
-			return nil
-		})
-		f := r.start(copier(r, unchanged))
-		time.Sleep(time.Second)
-		r.fill(0, 1, 5) // their outputs wait
-		time.Sleep(time.Second)
-		f.cancel()
-		time.Sleep(time.Second)
-		r.broker.Lose("g", "in", 0)
-		began := time.Now()
-		close(answer)
-		_ = f.wait()
-		if took := time.Since(began); took > time.Second {
-			t.Errorf("the drain took %v after that", took)
-		}
-	})
-}
