@@ -118,8 +118,10 @@ func TestBudgetConcurrently(t *testing.T) {
 	b := NewBudget(10)
 	var all sync.WaitGroup
 	for i := range 8 {
+		b.Count(fmt.Sprint(i), 0.5, 1)
+	}
+	for i := range 8 {
 		name := fmt.Sprint(i)
-		b.Count(name, 0.5, 1)
 		all.Go(func() {
 			for n := range 50 {
 				b.Admit(name, 1, func(free float64) int { return 1 + n })
