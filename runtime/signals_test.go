@@ -106,7 +106,7 @@ func TestSignalsFollowResizesAndIdling(t *testing.T) {
 			t.Errorf("first: elapsed %v, backlog before %v", s.Elapsed, s.PrevBacklog)
 		}
 		about(t, "first: throughput", s.Throughput, 10, 0.02)
-		about(t, "first: backlog", s.Backlog, 900, 0.002)
+		about(t, "first: backlog", s.Backlog, 900, 0.012) // within a commit, if one is made as the source is asked
 		about(t, "first: busy", s.Busy, 1, 0.02)
 		about(t, "first: queueing", s.Queueing.Seconds(), 5, 0.1) // all came at once
 		before := s.Backlog
@@ -129,7 +129,7 @@ func TestSignalsFollowResizesAndIdling(t *testing.T) {
 		about(t, "4 replicas: throughput", s2.Throughput, 40, 0.02)
 		about(t, "4 replicas: pulls", s2.Pulls, 40, 0.02)
 		about(t, "4 replicas: busy", s2.Busy, 1, 0.02)
-		about(t, "4 replicas: backlog", s2.Backlog, 500, 0.09) // within a commit, if one is made as the source is asked
+		about(t, "4 replicas: backlog", s2.Backlog, 500, 0.09) // within a commit too
 
 		time.Sleep(5 * time.Second) // and 5 with one replica: 5 * 40 + 5 * 10 in 10 s
 		if err := w.pool.Resize(1); err != nil {
@@ -279,6 +279,7 @@ func TestSignalsBacklogCountsOnce(t *testing.T) {
 		t.Run(name, func(t *testing.T) {
 			synctest.Test(t, func(t *testing.T) {
 				w := watchConsumer(t, takes(time.Second), change)
+				time.Sleep(300 * time.Millisecond) // no call ends when the watcher looks
 				w.fill(40, 4)
 				time.Sleep(500 * time.Millisecond)
 				for done := range 40 {
@@ -305,6 +306,7 @@ func TestSignalsBacklogCountsOnce(t *testing.T) {
 				if err != nil {
 					t.Fatal(err)
 				}
+				time.Sleep(300 * time.Millisecond)
 				if err := w.writeAndWait(sink, make([]primitives.Record, 40)); err != nil {
 					t.Fatal(err)
 				}
