@@ -136,23 +136,25 @@ func (l *lane) goOnWorking() {
 // find returns the lanes of partitions that are held.
 func (c *consumer) find(partitions []primitives.Partition) ([]*lane, error) {
 	var found []*lane
+	all := c.allLanes()
 	for _, p := range partitions {
-		i := slices.IndexFunc(c.allLanes(), func(l *lane) bool { return l.part == p })
+		i := slices.IndexFunc(all, func(l *lane) bool { return l.part == p })
 		if i < 0 {
 			return nil, fmt.Errorf("%s: partition %s: %w", c.spec.Name, p, primitives.ErrNotAssigned)
 		}
-		found = append(found, c.allLanes()[i])
+		found = append(found, all[i])
 	}
 	return found, nil
 }
 
 // pausePartitions pauses some partitions. They stay paused when they are assigned anew.
 func (c *consumer) pausePartitions(on bool, partitions []primitives.Partition) error {
-	lanes, err := c.find(partitions)
+	c.lanesMu.Lock()
+	lanes, err := c.find(partitions) // one that is assigned meanwhile sees it in pausing
 	if err != nil {
+		c.lanesMu.Unlock()
 		return err
 	}
-	c.lanesMu.Lock()
 	if c.pausing == nil {
 		c.pausing = map[primitives.Partition]bool{}
 	}

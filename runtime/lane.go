@@ -205,7 +205,7 @@ func (l *lane) Advance(next int64) {
 func (l *lane) Free() int {
 	l.mu.Lock()
 	defer l.mu.Unlock()
-	if l.state != laneRunning || l.c.draining.Load() || !l.hasRoom() {
+	if l.state != laneRunning || l.c.draining.Load() || !l.hasRoom() || !l.claimed && l.c.exactly() {
 		return 0
 	}
 	return l.t.free()
