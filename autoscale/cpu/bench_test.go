@@ -58,3 +58,14 @@ func BenchmarkMeter(b *testing.B) {
 	b.ReportMetric(extra[len(extra)/2], "%-of-a-core")
 	b.ReportMetric(cores[len(cores)/2], "cores-seen")
 }
+
+// BenchmarkMark is what a request pays for its label: set, and given back.
+func BenchmarkMark(b *testing.B) {
+	mine, request := With(b.Context(), "quote"), context.WithValue(b.Context(), Label, 1)
+	b.ReportAllocs()
+	for b.Loop() {
+		Mark(mine)
+		Mark(request)
+	}
+	Mark(context.Background())
+}
