@@ -85,7 +85,7 @@ func TestPauseWhileAssignedAnew(t *testing.T) {
 	in := intake{c}
 	p := primitives.Partition{Topic: "in"}
 	l := in.Assign(p, 0).(*lane)
-	for i := range 2000 {
+	for i := range 20_000 {
 		on := i%2 == 0
 		var paused error
 		var pausing sync.WaitGroup
