@@ -182,7 +182,8 @@ func TestDefaultsAreThoseOfTheOptions(t *testing.T) {
 	want := map[string]string{
 		"num_cpus": "1", "num_concurrent_tasks": "1", "log_level": "INFO",
 		"num_replicas": "1", "min_replicas": "1", "max_replicas": "1",
-		"autoscale_frequency_secs": "60", "consumer_backlog_burn_threshold": "60", "consumer_cpu_percent_target": "25",
+		"enable_autoscaler": "true", "autoscale_frequency_secs": "60", "autoscale_down_window_secs": "300", "autoscale_cooldown_secs": "0",
+		"consumer_backlog_burn_threshold": "60", "consumer_cpu_percent_target": "25",
 		"timeout": "0s", "order": "partition", "retry_attempts": "0", "retry_first": "0s", "retry_max": "0s",
 		"skip_failed": "false", "skip_invalid": "false", "commit_every": "1s", "commit_records": "0",
 		"commit_mode": "at_least_once", "dead_letter_max_consecutive": "0", "dead_letter_max_ratio": "0",
