@@ -32,17 +32,21 @@ type arrival struct {
 }
 
 // add notes what arrived in an interval, and returns what is arriving by the end of
-// it. A jump is in the mean of its interval for a part only. Which part it is the
-// tasks tell: with a share u of them busy before, and b in the interval, the jump was
+// it. A jump is in the mean of its interval for a part only. What arrived lately is told
+// by glances, if there were some, else NaN. Then the tasks tell which part it is: with a share u of them busy before, and b in the interval, the jump was
 // (1-b)/(1-u) into the interval. Without Busy it is taken for half.
-func (a *arrivals) add(now arrival, s Signals, each float64) float64 {
+func (a *arrivals) add(now arrival, s Signals, each, lately float64) float64 {
 	rate := now.rate
 	before, jump := rate, false
 	if n := len(a.past); n > 0 && !a.past[n-1].only {
 		before = a.past[n-1].rate
 		jump = rate-before > calmRise*before
 	}
-	if jump && s.Backlog > 0 {
+	switch {
+	case !jump || !(s.Backlog > 0):
+	case !math.IsNaN(lately):
+		rate = lately
+	default:
 		share, used := 0.5, before/(fleet(s)*each)
 		switch {
 		case used < 0.9 && !math.IsNaN(s.Busy):

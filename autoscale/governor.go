@@ -63,6 +63,7 @@ type Governor struct {
 	arrivals arrivals
 	step     step
 	wants    history
+	glances  glances
 	began    time.Time
 	resized  time.Time
 }
@@ -73,17 +74,58 @@ func NewGovernor() *Governor { return &Governor{} }
 // Next is the decision for a consumer. It is to be called once for each interval that
 // was measured.
 func (g *Governor) Next(s Signals, l Limits) Decision {
+	d := g.next(s, l, false)
+	g.glances.decided(s.Time, false, d.Replicas > s.Replicas, l)
+	return d
+}
+
+// Early is a decision ahead of its time, when a glance was Urgent: it is Next, but
+// never shrinks the pool.
+func (g *Governor) Early(s Signals, l Limits) Decision {
+	d := g.next(s, l, true)
+	g.glances.decided(s.Time, true, d.Replicas > s.Replicas, l)
+	return d
+}
+
+// Urgent takes a glance in, and tells whether the decision should be made now: see the
+// function of this name. It is not where growth would be in vain, because it rests as it
+// did not help, or the pool is at its maximum; and not while replicas that were added
+// start, if they will do. After a decision that came early for nothing it waits.
+func (g *Governor) Urgent(now Glance, l Limits) bool {
+	p := &g.glances
+	p.add(now)
+	if p.regular.IsZero() {
+		p.regular = now.Time.Add(l.Frequency)
+	}
+	if len(p.last) < 3 || now.Replicas >= l.Max || now.Time.Before(p.waits) {
+		return false
+	}
+	a, b, c := p.last[0], p.last[1], p.last[2]
+	can := 0.0
+	switch {
+	case g.step.helpless(now.Time) && pace(b, c) <= g.step.level*(1+moved):
+		return false
+	case g.step.settling(now.Time):
+		can = float64(now.Replicas) * g.capacity.each
+	}
+	return urgent(a, b, c, can, p.regular, l)
+}
+
+func (g *Governor) next(s Signals, l Limits, early bool) Decision {
 	g.begin(s)
 	w := wish(s, l)
 	v, ok := g.look(s, l)
 	switch {
+	case ok && v.late(w):
+		return g.grow(v, w)
+	case early:
+		w = want{s.Replicas, RuleHold, w.why + "; looked at early, for nothing"}
+		return g.finish(s, l, w, w.replicas)
 	case !ok:
 		if w.replicas > s.Replicas {
 			g.wants.add(s.Time, w.replicas)
 		}
 		return g.finish(s, l, w, w.replicas)
-	case v.late(w):
-		return g.grow(v, w)
 	}
 	return g.shrink(v, w)
 }
@@ -139,7 +181,7 @@ func (g *Governor) look(s Signals, l Limits) (view, bool) {
 		secs = l.Frequency.Seconds()
 	}
 	v.arrived = max(v.t+grew, 0)
-	v.next = g.arrivals.add(arrival{s.Time, v.arrived, secs, v.first}, s, g.capacity.each)
+	v.next = g.arrivals.add(arrival{s.Time, v.arrived, secs, v.first}, s, g.capacity.each, g.glances.arriving(s.Time))
 
 	v.settling = g.step.settling(s.Time)
 	v.each = g.capacity.each * processes(s)

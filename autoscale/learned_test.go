@@ -75,10 +75,10 @@ func TestArrivalsFindAJump(t *testing.T) {
 			var a arrivals
 			s := Signals{Replicas: 4, Busy: 0.5}
 			for i := range 3 {
-				a.add(arrival{start.Add(time.Duration(i) * time.Minute), 200, 60, false}, s, 100)
+				a.add(arrival{start.Add(time.Duration(i) * time.Minute), 200, 60, false}, s, 100, math.NaN())
 			}
 			s.Busy, s.Backlog = tc.busy, 5000
-			if got := a.add(arrival{start.Add(3 * time.Minute), tc.mean, 60, false}, s, 100); math.Abs(got-tc.want) > 1e-6 {
+			if got := a.add(arrival{start.Add(3 * time.Minute), tc.mean, 60, false}, s, 100, math.NaN()); math.Abs(got-tc.want) > 1e-6 {
 				t.Errorf("%v/s by the end, want %v", got, tc.want)
 			}
 		})
@@ -90,7 +90,7 @@ func TestArrivalsPlayedAgain(t *testing.T) {
 	now := time.Date(2026, 1, 1, 0, 0, 0, 0, time.UTC)
 	for _, rate := range []float64{100, 100, 900, 900, 100, 100, 100} {
 		now = now.Add(time.Minute)
-		a.add(arrival{now, rate, 60, false}, Signals{Replicas: 1, Busy: 0.5}, 1000)
+		a.add(arrival{now, rate, 60, false}, Signals{Replicas: 1, Busy: 0.5}, 1000, math.NaN())
 	}
 	// 900/s for two minutes are 120*(900-r) records too many: a minute's worth at 600/s.
 	for rate, want := range map[float64]bool{599: false, 601: true} {
@@ -121,7 +121,7 @@ func TestArrivalsTrend(t *testing.T) {
 		t.Run(tc.name, func(t *testing.T) {
 			var a arrivals
 			for i, r := range tc.rates {
-				a.add(arrival{start.Add(time.Duration(i) * time.Minute), r, 60, false}, Signals{Replicas: 1}, 1000)
+				a.add(arrival{start.Add(time.Duration(i) * time.Minute), r, 60, false}, Signals{Replicas: 1}, 1000, math.NaN())
 			}
 			if got := a.trend() * 60; math.Abs(got-tc.want) > 1e-6 {
 				t.Errorf("%v/s per minute, want %v", got, tc.want)

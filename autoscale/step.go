@@ -54,10 +54,13 @@ func (p *step) judge(s Signals, busy, behind bool) {
 	if p.origin > 0 && (!busy || t > p.level*(1+moved) || t < p.level*(1-moved)) {
 		p.origin, p.rest = 0, 0 // it is not the same any more
 	}
-	if !p.open || s.Replicas != p.to || !busy || p.settling(s.Time) {
+	if !p.open || s.Replicas != p.to || p.settling(s.Time) {
 		return
 	}
 	p.open = false
+	if !busy { // it was caught up with
+		return
+	}
 	gain := 0.0
 	switch {
 	case p.throughput > 0:

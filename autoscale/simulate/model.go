@@ -21,7 +21,8 @@ type model struct {
 	starting []time.Duration // when each of the others will, in order
 	busy     float64         // share of those that work which are in a handler
 
-	since window // since the policy looked last
+	done  float64 // records handled with success so far
+	since window  // since the policy looked last
 }
 
 // A window sums up what a policy is told of the time between two looks.
@@ -103,6 +104,7 @@ func (m *model) advance(p Point) {
 	w.replicas += float64(m.ready) * dt
 	w.attempts += attempts * dt
 	w.succeeded += succeeded * dt
+	m.done += succeeded * dt
 	m.busy = 1 // those that the shared limit holds up wait in their handlers
 	if demand < possible {
 		w.idle = true

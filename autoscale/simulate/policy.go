@@ -24,6 +24,16 @@ type Observation struct {
 	Ready int // of the replicas, those that work; others are starting
 }
 
+// A glancer looks between decisions whether the next one can wait.
+type glancer interface {
+	// Glances is the time between two glances, 0 never.
+	Glances() time.Duration
+	// Urgent takes a glance in, and tells whether the next decision is to be Early.
+	Urgent(autoscale.Glance) bool
+	// Early is Next, ahead of its time.
+	Early(Observation) (replicas int, why string)
+}
+
 type maker struct {
 	name string
 	make func(Options) Policy
@@ -62,7 +72,10 @@ type flow struct {
 	governor *autoscale.Governor
 }
 
-var _ Policy = (*flow)(nil)
+var (
+	_ Policy  = (*flow)(nil)
+	_ glancer = (*flow)(nil)
+)
 
 func newFlow(o Options) *flow { return &flow{o.Limits, autoscale.NewGovernor()} }
 
@@ -72,5 +85,14 @@ func (f *flow) Every() time.Duration { return f.limits.Frequency }
 
 func (f *flow) Next(o Observation) (int, string) {
 	d := f.governor.Next(o.Signals, f.limits)
+	return d.Replicas, d.Reason
+}
+
+func (f *flow) Glances() time.Duration { return f.limits.GlanceEvery().Truncate(tick) }
+
+func (f *flow) Urgent(g autoscale.Glance) bool { return f.governor.Urgent(g, f.limits) }
+
+func (f *flow) Early(o Observation) (int, string) {
+	d := f.governor.Early(o.Signals, f.limits)
 	return d.Replicas, d.Reason
 }

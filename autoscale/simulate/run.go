@@ -17,6 +17,7 @@ type Result struct {
 	Over           time.Duration // that burn time was over the threshold
 	ReplicaSeconds float64       // of the replicas asked for, those that start too
 	Resizes        int
+	Early          int     // decisions that came before their time
 	PeakBurn       float64 // longest burn time in seconds; +Inf when replicas completed nothing
 	Left           float64 // backlog at the end
 
@@ -63,6 +64,12 @@ func Run(t Trace, o Options, p Policy) (Result, error) {
 	w := newWatcher(o)
 	k := o.Limits.BurnThreshold.Seconds()
 	every := max(p.Every().Truncate(tick), tick)
+	due := every
+	var glances time.Duration
+	g, _ := p.(glancer)
+	if g != nil {
+		glances = g.Glances()
+	}
 	perSample := (t.Length/tick + samples - 1) / samples
 	var sum Sample
 
@@ -88,9 +95,19 @@ func Run(t Trace, o Options, p Policy) (Result, error) {
 			sum = Sample{}
 		}
 
-		if m.now%every == 0 && m.now < t.Length {
+		if m.now >= t.Length {
+			break
+		}
+		early := glances > 0 && m.now < due && m.now%glances == 0 && g.Urgent(m.glance(w))
+		if early || m.now == due {
+			due = m.now + every
 			from := m.replicas()
-			to, why := p.Next(w.look(m))
+			decide := p.Next
+			if early {
+				decide = g.Early
+				r.Early++
+			}
+			to, why := decide(w.look(m))
 			if to != from {
 				m.resize(to)
 				r.Resizes++
@@ -129,6 +146,11 @@ func (w *watcher) inFlight(m *model) float64 {
 		}
 	}
 	return float64(n)
+}
+
+// glance is what a glance sees.
+func (m *model) glance(w *watcher) autoscale.Glance {
+	return autoscale.Glance{Time: time.Unix(0, 0).UTC().Add(m.now), Replicas: m.replicas(), Done: m.done, Backlog: m.backlog + w.inFlight(m)}
 }
 
 // buffer is the work of this time that the replicas have fetched ahead, where there

@@ -1,0 +1,121 @@
+package autoscale
+
+import (
+	"math"
+	"time"
+)
+
+// A Glance is a quick look at a consumer between two decisions. It tells when the next
+// decision cannot wait.
+type Glance struct {
+	Time     time.Time
+	Replicas int
+	Done     float64 // records handled with success so far, since whenever: differences count
+	Backlog  float64 // records not resolved, as in Signals; NaN not known
+}
+
+// GlanceEvery is the time between two glances: a twelfth of Frequency, but at least a
+// second. It is 0, which is never, where three of them would not come before the next
+// decision.
+func (l Limits) GlanceEvery() time.Duration {
+	if every := max(l.Frequency/12, time.Second); 3*every < l.Frequency {
+		return every
+	}
+	return 0
+}
+
+// few is the number of records below which a rate is chance.
+const few = 10
+
+// Urgent tells from the last three glances whether the backlog will take longer than
+// the burn threshold before the regular decision, or takes longer already: at what is
+// handled between the last two of them, and at the lesser growth of the two intervals,
+// so that records which come in a heap are no growth. It is pure, and false where
+// something is not known or fewer than ten records were handled.
+func Urgent(a, b, c Glance, regular time.Time, l Limits) bool {
+	return urgent(a, b, c, 0, regular, l)
+}
+
+// urgent is Urgent, where at least so many records per second can be handled.
+func urgent(a, b, c Glance, can float64, regular time.Time, l Limits) bool {
+	first, last := rise(a, b), rise(b, c)
+	t := pace(b, c)
+	if a.Replicas != b.Replicas || b.Replicas != c.Replicas || !(c.Done-a.Done >= few) || math.IsInf(c.Done, 1) || math.IsNaN(first+last) || !(t > 0) {
+		return false
+	}
+	growth := min(first, last)
+	if growth <= noise*t {
+		growth = 0
+	}
+	can = max(can, t)
+	then := c.Backlog + growth*max(regular.Sub(c.Time).Seconds(), 0)
+	return then > can*l.BurnThreshold.Seconds() && min(b.Backlog, c.Backlog) > 0
+}
+
+// rise is by how much the backlog grew per second from one glance to the next; NaN not
+// known.
+func rise(a, b Glance) float64 {
+	secs := b.Time.Sub(a.Time).Seconds()
+	if secs <= 0 || math.IsInf(a.Backlog, 0) || math.IsInf(b.Backlog, 0) {
+		return math.NaN()
+	}
+	return (b.Backlog - a.Backlog) / secs
+}
+
+// pace is how many records per second were handled from one glance to the next; NaN not
+// known.
+func pace(a, b Glance) float64 {
+	secs := b.Time.Sub(a.Time).Seconds()
+	if secs <= 0 {
+		return math.NaN()
+	}
+	return (b.Done - a.Done) / secs
+}
+
+// glances are the last of a Governor, since the pool has had its size.
+type glances struct {
+	last    []Glance  // at most three, oldest first
+	regular time.Time // when the next decision comes anyway
+	waits   time.Time // no early decision before
+	in      time.Duration
+}
+
+// add notes a glance.
+func (p *glances) add(now Glance) {
+	if n := len(p.last); n > 0 && p.last[n-1].Replicas != now.Replicas {
+		p.last = p.last[:0]
+	}
+	if len(p.last) == 3 {
+		copy(p.last, p.last[1:])
+		p.last = p.last[:2]
+	}
+	p.last = append(p.last, now)
+}
+
+// arriving is what arrives per second by the last two glances, if they are not older
+// than the time between them; NaN not known.
+func (p *glances) arriving(now time.Time) float64 {
+	n := len(p.last)
+	if n < 2 {
+		return math.NaN()
+	}
+	b, c := p.last[n-2], p.last[n-1]
+	if now.Sub(c.Time) > c.Time.Sub(b.Time) || c.Done-b.Done < few {
+		return math.NaN()
+	}
+	return max(pace(b, c)+rise(b, c), 0)
+}
+
+// decided notes a decision: the next one comes after an interval. One that was early
+// and for nothing puts the next early one off, each time for twice as long.
+func (p *glances) decided(now time.Time, early, grew bool, l Limits) {
+	p.regular = now.Add(l.Frequency)
+	switch {
+	case early && !grew:
+		p.in = max(2*p.in, 2*l.GlanceEvery())
+		p.waits = now.Add(p.in)
+	case grew:
+		p.in = 0
+	}
+	p.last = p.last[:0]
+}
