@@ -165,7 +165,18 @@ func TestAdminAddressRefuses(t *testing.T) {
 		{"POST /scale?processor=bill&for=10m", 409, "goes with a number"},
 		{"POST /scale?processor=bill&repicas=2", 400, `"repicas" is not a parameter of /scale: want processor, replicas, for, min, max`},
 		{"POST /scale?processor=bill&replicas=2&replicas=3", 400, "replicas is given 2 times"},
+		{"POST /scale?processor=bill&replicas=2&for=", 400, "for is empty"},
+		{"POST /scale?processor=bill&replicas=2&for=NaN", 400, "want a duration with its unit"},
+		{"POST /scale?processor=bill&replicas=2&for=-10m", 400, "more than 0"},
+		{"POST /scale?processor=bill&replicas=2&for=9999999999h", 400, "want a duration"},
+		{"POST /scale?processor=bill&replicas=&max=4", 400, "replicas is empty"},
+		{"POST /scale?processor=bill&replicas=-1", 400, "want a whole number, at least 1"},
+		{"POST /scale?processor=bill&replicas=99999999999999999999", 400, "want a whole number"},
+		{"POST /scale?processor=bill&replicas=9223372036854775807&max=9223372036854775807", 409, "want at most 100000"},
+		{"POST /scale?processor=bill&replicas=%zz", 400, "the query cannot be read"},
 		{"POST /pause", 400, "processor is missing"},
+		{"POST /pause?processor=bill&topic=", 400, "topic is empty"},
+		{"POST /pause?processor=bill&partition=", 400, "partition is empty"},
 		{"POST /pause?processor=find", 404, `there is no consumer "find"`},
 		{"POST /pause?processor=bill&partition=7", 409, "does not hold partition 7"},
 		{"POST /pause?processor=bill&partition=x", 400, "want a number"},
@@ -184,6 +195,35 @@ func TestAdminAddressRefuses(t *testing.T) {
 	}
 	_ = res.Body.Close()
 	equal(t, "status of a GET", res.StatusCode, 405)
+}
+
+// What stands in a body is not left out without a word: "for" would be, and the number
+// would stay for good.
+func TestAdminAddressRefusesBodies(t *testing.T) {
+	app := shop(memory.NewBroker())
+	base := administered(t, app)
+	for _, kind := range []string{"application/x-www-form-urlencoded", "application/json", ""} {
+		for name, body := range map[string]io.Reader{"of known length": strings.NewReader("for=10m"), "in chunks": io.MultiReader(strings.NewReader("for=10m"))} {
+			res, err := http.Post(base+"/scale?processor=bill&replicas=2", kind, body)
+			if err != nil {
+				t.Fatal(err)
+			}
+			said := text(t, res)
+			_ = res.Body.Close()
+			if res.StatusCode != 400 || !strings.Contains(said, "give all parameters in the query") {
+				t.Errorf("a body %s: %d %s", name, res.StatusCode, said)
+			}
+		}
+	}
+	if n := app.Snapshot().Processors[0].Replicas; n != 1 {
+		t.Errorf("%d replicas after what was refused", n)
+	}
+	res, err := http.Post(base+"/scale?processor=bill&replicas=2", "application/json", http.NoBody)
+	if err != nil {
+		t.Fatal(err)
+	}
+	_ = res.Body.Close()
+	equal(t, "status without a body", res.StatusCode, 200)
 }
 
 // A page of another site cannot make the browser of somebody on this machine change a

@@ -173,6 +173,9 @@ func (e *Engine) ask(r *http.Request, do func(*http.Request, query) (any, error)
 	if err != nil {
 		return nil, badRequest("the query cannot be read: %v", err)
 	}
+	if r.ContentLength != 0 { // what it says would be left out without a word
+		return nil, badRequest("%s has a body: give all parameters in the query, as %s?processor=NAME", r.Method, r.URL.Path)
+	}
 	known := parameters[r.URL.Path]
 	for name, all := range values {
 		if !slices.Contains(known, name) {
@@ -180,6 +183,9 @@ func (e *Engine) ask(r *http.Request, do func(*http.Request, query) (any, error)
 		}
 		if len(all) > 1 && name != "partition" {
 			return nil, badRequest("%s is given %d times", name, len(all))
+		}
+		if name != "processor" && slices.Contains(all, "") { // as of a variable that is not set: it does not mean all, or for good
+			return nil, badRequest("%s is empty: give it a value or leave it out", name)
 		}
 	}
 	q := query{values.Get("processor"), values}

@@ -28,6 +28,9 @@ type Config struct {
 	Usage func(error) error
 }
 
+// defaultTimeout is long, as replicas that are added have their Setup run first.
+const defaultTimeout = time.Minute
+
 // Commands returns scale, pause and resume.
 func Commands(c Config) []*cobra.Command {
 	scale := &cobra.Command{
@@ -68,6 +71,7 @@ of these.`,
 	for _, cmd := range all {
 		cmd.Flags().String("admin", "", "admin address of the flow; default FLOW_ADMIN, or the flow's default")
 		cmd.Flags().Bool("json", false, "print the answer as JSON")
+		cmd.Flags().Duration("timeout", defaultTimeout, "how long the answer may take; 0 is for ever")
 	}
 	return all
 }
@@ -76,6 +80,9 @@ func (c Config) needs(least, most int, usage string) cobra.PositionalArgs {
 	return func(cmd *cobra.Command, args []string) error {
 		if len(args) < least || len(args) > most {
 			return c.Usage(fmt.Errorf("%s takes %s: see %s --help", cmd.CommandPath(), usage, cmd.CommandPath()))
+		}
+		if len(args) > 0 && args[0] == "" {
+			return c.Usage(fmt.Errorf("the name of the processor is empty: see %s --help", cmd.CommandPath()))
 		}
 		return nil
 	}
@@ -98,7 +105,11 @@ func (c Config) client(cmd *cobra.Command) (to *client, ctx context.Context, sto
 			return nil, nil, nil, err
 		}
 	}
-	if to, err = newClient(addr); err != nil {
+	timeout, _ := cmd.Flags().GetDuration("timeout")
+	if timeout < 0 {
+		return nil, nil, nil, c.Usage(fmt.Errorf("--timeout is %v, want 0 or more", timeout))
+	}
+	if to, err = newClient(addr, timeout); err != nil {
 		return nil, nil, nil, c.Usage(err)
 	}
 	ctx, stop = signal.NotifyContext(cmd.Context(), os.Interrupt, syscall.SIGTERM)
@@ -119,7 +130,7 @@ func (c Config) scale(cmd *cobra.Command, args []string) error {
 		return show(ctx, cmd, to, args)
 	}
 	var answer runtime.Scaled
-	text, err := to.ask(ctx, http.MethodPost, "/scale", q, &answer)
+	text, err := to.ask(ctx, http.MethodPost, "/scale", q, &answer, func() bool { return answer.Processor == args[0] })
 	if err != nil {
 		return err
 	}
@@ -155,7 +166,7 @@ func (c Config) scaling(cmd *cobra.Command, args []string) (url.Values, error) {
 // show prints how the sizes are decided.
 func show(ctx context.Context, cmd *cobra.Command, to *client, only []string) error {
 	var state runtime.Snapshot
-	if _, err := to.ask(ctx, http.MethodGet, "/state", nil, &state); err != nil {
+	if _, err := to.ask(ctx, http.MethodGet, "/state", nil, &state, func() bool { return state.Flow != "" }); err != nil {
 		return err
 	}
 	found := map[string]*autoscale.Status{}
@@ -204,8 +215,11 @@ func last(s autoscale.Status) string {
 
 func (c Config) pause(cmd *cobra.Command, consumer string) error {
 	q := url.Values{"processor": {consumer}}
-	if topic, _ := cmd.Flags().GetString("topic"); topic != "" {
-		q.Set("topic", topic)
+	if topic := cmd.Flags().Lookup("topic"); topic.Changed {
+		if topic.Value.String() == "" { // of a variable that is not set: not all of them
+			return c.Usage(fmt.Errorf("--topic is empty: see %s --help", cmd.CommandPath()))
+		}
+		q.Set("topic", topic.Value.String())
 	}
 	partitions, _ := cmd.Flags().GetInt32Slice("partition")
 	for _, p := range partitions {
@@ -217,7 +231,7 @@ func (c Config) pause(cmd *cobra.Command, consumer string) error {
 	}
 	defer stop()
 	var answer runtime.Paused
-	text, err := to.ask(ctx, http.MethodPost, "/"+cmd.Name(), q, &answer)
+	text, err := to.ask(ctx, http.MethodPost, "/"+cmd.Name(), q, &answer, func() bool { return answer.Processor == consumer })
 	if err != nil {
 		return err
 	}
