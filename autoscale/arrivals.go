@@ -87,7 +87,7 @@ func (a *arrivals) trend() float64 {
 	least := math.Inf(1)
 	for i := n - 3; i < n; i++ {
 		from, to := a.past[i-1], a.past[i]
-		secs := to.at.Sub(from.at).Seconds()
+		secs := (from.secs + to.secs) / 2 // between their middles
 		if from.only || secs <= 0 {
 			return 0
 		}

@@ -31,8 +31,8 @@ func observe(s Signals) float64 {
 	return 0
 }
 
-// learn takes an observation in: more is believed at once by half, less is believed
-// slowly, and not at all while more replicas do not help, for then it is not they that
+// learn takes an observation in: more is believed at once by half if it was seen for
+// half a minute, less is believed slowly, and not at all while more replicas do not help, for then it is not they that
 // are slow.
 func (c *capacity) learn(seen float64, elapsed time.Duration, helpless bool) {
 	switch {
@@ -40,7 +40,7 @@ func (c *capacity) learn(seen float64, elapsed time.Duration, helpless bool) {
 	case c.each == 0:
 		c.each = seen
 	case seen > c.each:
-		c.each += (seen - c.each) / 2
+		c.each += (seen - c.each) * min(elapsed.Seconds()/(2*judged.Seconds()), 0.5)
 	case !helpless:
 		c.each += (seen - c.each) * (1 - math.Exp(-elapsed.Seconds()/forget.Seconds()))
 	}

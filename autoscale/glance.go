@@ -74,10 +74,10 @@ func pace(a, b Glance) float64 {
 
 // glances are the last of a Governor, since the pool has had its size.
 type glances struct {
-	last    []Glance  // at most three, oldest first
-	regular time.Time // when the next decision comes anyway
-	waits   time.Time // no early decision before
-	in      time.Duration
+	last    []Glance      // at most three, oldest first
+	regular time.Time     // when the next decision comes anyway
+	waits   time.Time     // no early decision before
+	in      time.Duration // how long the last one that was for nothing put off the next
 }
 
 // add notes a glance.
@@ -112,7 +112,7 @@ func (p *glances) decided(now time.Time, early, grew bool, l Limits) {
 	p.regular = now.Add(l.Frequency)
 	switch {
 	case early && !grew:
-		p.in = max(2*p.in, 2*l.GlanceEvery())
+		p.in = min(max(2*p.in, 2*l.GlanceEvery()), l.Frequency)
 		p.waits = now.Add(p.in)
 	case grew:
 		p.in = 0

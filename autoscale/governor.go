@@ -97,7 +97,7 @@ func (g *Governor) Urgent(now Glance, l Limits) bool {
 	if p.regular.IsZero() {
 		p.regular = now.Time.Add(l.Frequency)
 	}
-	if len(p.last) < 3 || now.Replicas >= l.Max || now.Time.Before(p.waits) {
+	if len(p.last) < 3 || now.Replicas >= l.Max {
 		return false
 	}
 	a, b, c := p.last[0], p.last[1], p.last[2]
@@ -108,18 +108,25 @@ func (g *Governor) Urgent(now Glance, l Limits) bool {
 	case g.step.settling(now.Time):
 		can = float64(now.Replicas) * g.capacity.each
 	}
-	return urgent(a, b, c, can, p.regular, l)
+	if !urgent(a, b, c, can, p.regular, l) {
+		p.in = 0
+		return false
+	}
+	return !now.Time.Before(p.waits)
 }
 
 func (g *Governor) next(s Signals, l Limits, early bool) Decision {
 	g.begin(s)
 	w := wish(s, l)
+	if early && (w.rule == RuleStalled || w.rule == RuleNoPulls) {
+		w = want{s.Replicas, RuleHold, w.why} // which takes longer to tell
+	}
 	v, ok := g.look(s, l)
 	switch {
 	case ok && v.late(w):
 		return g.grow(v, w)
 	case early:
-		w = want{s.Replicas, RuleHold, w.why + "; looked at early, for nothing"}
+		w = want{s.Replicas, RuleHold, w.why + "; looked at early, and it can wait"}
 		return g.finish(s, l, w, w.replicas)
 	case !ok:
 		if w.replicas > s.Replicas {

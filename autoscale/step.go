@@ -6,6 +6,9 @@ const (
 	// settling is how long replicas that were added are given to start before they are
 	// judged by what they do.
 	settling = time.Minute
+	// judged is the time that throughput is measured for to judge a step by it, so that
+	// early decisions, which come after seconds, are no measure.
+	judged = 30 * time.Second
 	// helpful is the share of what a step should have added that makes it a help.
 	helpful = 0.25
 	// firstRest and longestRest are the times for which growth stops after steps that
@@ -24,9 +27,11 @@ type step struct {
 	from, to   int
 	throughput float64 // before
 	at         time.Time
-	open       bool // not judged yet
-	steady     bool // the throughput of now is one to compare with
-	now        float64
+	open       bool    // not judged yet
+	done, secs float64 // records, and the time in which, since the replicas have started
+
+	steady bool    // the throughput of now is one to compare with
+	now    float64 // of the last half minute
 
 	// Of the steps that did not help, if the last one did not.
 	origin int // size before the first of them; 0 the last one helped
@@ -39,7 +44,8 @@ type step struct {
 // begin notes a growth. It is judged only where the throughput before it was that of
 // replicas which always had work, and was not just falling.
 func (p *step) begin(s Signals, to int) {
-	p.from, p.to, p.throughput, p.at, p.open = s.Replicas, to, atLeastZero(s.Throughput), s.Time, p.steady
+	p.from, p.to, p.throughput, p.at, p.open = s.Replicas, to, p.now, s.Time, p.steady
+	p.done, p.secs = 0, 0
 }
 
 // settling tells whether replicas that were added may still be starting.
@@ -49,7 +55,13 @@ func (p *step) settling(now time.Time) bool { return !p.at.IsZero() && now.Sub(p
 // have added (m-n)/n of it.
 func (p *step) judge(s Signals, busy, behind bool) {
 	t := atLeastZero(s.Throughput)
-	p.steady, p.now = busy && t >= p.now*(1-moved), t
+	was := p.steady
+	p.steady = busy && t >= p.now*(1-moved)
+	part := 1.0
+	if was && p.steady && s.Elapsed > 0 {
+		part = min(s.Elapsed.Seconds()/judged.Seconds(), 1)
+	}
+	p.now += (t - p.now) * part
 	busy = busy && behind
 	if p.origin > 0 && (!busy || t > p.level*(1+moved) || t < p.level*(1-moved)) {
 		p.origin, p.rest = 0, 0 // it is not the same any more
@@ -57,10 +69,16 @@ func (p *step) judge(s Signals, busy, behind bool) {
 	if !p.open || s.Replicas != p.to || p.settling(s.Time) {
 		return
 	}
-	p.open = false
 	if !busy { // it was caught up with
+		p.open = false
 		return
 	}
+	p.done, p.secs = p.done+t*s.Elapsed.Seconds(), p.secs+s.Elapsed.Seconds()
+	if p.secs < judged.Seconds() {
+		return
+	}
+	p.open = false
+	t = p.done / p.secs
 	gain := 0.0
 	switch {
 	case p.throughput > 0:
