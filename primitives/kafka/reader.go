@@ -32,6 +32,8 @@ type reader struct {
 
 	mu       sync.Mutex
 	running  context.Context // of Run
+	end      func()          // of running
+	failure  error           // of a task, with which Run ends
 	held     map[primitives.Partition]*assignment
 	assigned bool // at least once
 	closed   bool
@@ -86,17 +88,19 @@ func checkTopics(ctx context.Context, admin driver.Admin, cluster driver.Cluster
 }
 
 // Run takes part in the group until ctx ends.
-func (r *reader) Run(ctx context.Context, intake primitives.Intake) error {
+func (r *reader) Run(ctx context.Context, intake primitives.Intake) (err error) {
 	ctx, cancel := context.WithCancel(ctx)
 	r.mu.Lock()
 	closed := r.closed
-	r.intake, r.running = intake, ctx
+	r.intake, r.running, r.end = intake, ctx, cancel
 	r.mu.Unlock()
 	defer func() {
 		r.mu.Lock() // so that no task begins any longer
 		cancel()
+		failure := r.failure
 		r.mu.Unlock()
 		r.tasks.Wait()
+		err = errors.Join(err, failure)
 	}()
 	if closed {
 		return primitives.ErrClosed

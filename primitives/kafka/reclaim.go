@@ -88,18 +88,22 @@ func (r *reader) startSeek(ctx context.Context, who driver.Member, p primitives.
 	return committed, nil
 }
 
-// beginAnew assigns a partition that is held and has no lane.
+// beginAnew assigns a partition that is held and has no lane. An error that does not pass
+// ends Run, as in Assigned: the partition would stay unread without a word.
 func (r *reader) beginAnew(ctx context.Context, a *assignment) {
 	who := r.consumer.Member()
 	one := []primitives.Partition{a.p}
 	starts, err := r.committed(ctx, one)
 	for err != nil {
-		var fatal *startError
-		if errors.As(err, &fatal) {
-			r.log.Error("partition not begun anew", "topic", a.p.Topic, "partition", a.p.ID, "error", err)
+		if !r.waits(a) {
 			return
 		}
-		if err := r.Retry(ctx, err); err != nil {
+		var fatal *startError
+		if errors.As(err, &fatal) {
+			r.fail(fmt.Errorf("kafka: %w", err))
+			return
+		}
+		if !r.again(ctx, err) {
 			return
 		}
 		who = r.consumer.Member()
@@ -132,10 +136,30 @@ func (r *reader) beginFirst(ctx context.Context, who driver.Member, as []*assign
 		if as = left; err == nil {
 			continue
 		}
-		if err := r.Retry(ctx, err); err != nil {
+		if !r.again(ctx, err) {
 			return
 		}
 		who = r.consumer.Member()
+	}
+}
+
+// again reports an error of a task and waits. It reports whether to try again; where that
+// is neither because of a drain nor of the end, it ends Run.
+func (r *reader) again(ctx context.Context, reason error) bool {
+	err := r.Retry(ctx, reason)
+	if err != nil && ctx.Err() == nil && !errors.Is(err, primitives.ErrDraining) {
+		r.fail(err)
+	}
+	return err == nil
+}
+
+// fail ends Run with an error, the first that counts.
+func (r *reader) fail(err error) {
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	if r.failure == nil && r.running.Err() == nil {
+		r.failure = err
+		r.end()
 	}
 }
 
