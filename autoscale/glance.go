@@ -83,7 +83,7 @@ type glances struct {
 // add notes a glance.
 func (p *glances) add(now Glance) {
 	if n := len(p.last); n > 0 && p.last[n-1].Replicas != now.Replicas {
-		p.last = p.last[:0]
+		p.forget()
 	}
 	if len(p.last) == 3 {
 		copy(p.last, p.last[1:])
@@ -117,5 +117,8 @@ func (p *glances) decided(now time.Time, early, grew bool, l Limits) {
 	case grew:
 		p.in = 0
 	}
-	p.last = p.last[:0]
+	p.forget()
 }
+
+// forget begins anew, as glances do not follow one another any longer.
+func (p *glances) forget() { p.last = p.last[:0] }

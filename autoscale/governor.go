@@ -115,6 +115,13 @@ func (g *Governor) Urgent(now Glance, l Limits) bool {
 	return !now.Time.Before(p.waits)
 }
 
+// missed notes a decision that came to nothing, for lack of signals or of a replica that
+// starts: the next one is a regular one.
+func (g *Governor) missed(now time.Time, l Limits) {
+	g.glances.decided(now, false, false, l)
+	g.glances.in, g.glances.waits = l.Frequency, g.glances.regular
+}
+
 func (g *Governor) next(s Signals, l Limits, early bool) Decision {
 	g.begin(s)
 	w := wish(s, l)

@@ -81,11 +81,26 @@ func (m *member) run(ctx context.Context) {
 	if every <= 0 {
 		every = Defaults().Frequency
 	}
+	glances := m.glances()
 	next := time.Now().Add(every)
+	glance := time.Now().Add(glances)
 	for {
 		mode, _, until := m.now()
 		do, at := m.decide, next
 		switch {
+		case mode == Auto && glances > 0 && glance.Before(next):
+			switch m.wait(ctx, glance) {
+			case waitEnded:
+				return
+			case waitChanged:
+				next = time.Now().Add(every)
+			case waitDone:
+				if m.glance(ctx, next) {
+					next = time.Now().Add(every)
+				}
+			}
+			glance = time.Now().Add(glances)
+			continue
 		case mode == Fixed:
 			do, at = m.expire, until
 		case mode == Off:
@@ -99,6 +114,7 @@ func (m *member) run(ctx context.Context) {
 			continue
 		}
 		do(ctx)
+		glance = time.Now().Add(glances)
 		next = next.Add(every)
 		// What took longer than the frequency leaves decisions out.
 		if now := time.Now(); mode == Fixed || next.Before(now) {
@@ -144,8 +160,58 @@ func (m *member) take(ctx context.Context) bool {
 
 func (m *member) giveBack() { <-m.turn }
 
+// glances is the time between two glances; 0 where there are none.
+func (m *member) glances() time.Duration {
+	if _, ok := m.Target.(Glancer); !ok || m.Ongoing {
+		return 0
+	}
+	return m.Limits.GlanceEvery()
+}
+
+// glance looks whether the next decision can wait, and makes it when it cannot. One
+// that is not back by then is given up.
+func (m *member) glance(ctx context.Context, next time.Time) (decided bool) {
+	until, cancel := context.WithDeadline(ctx, next)
+	seen, err := m.seen(until)
+	cancel()
+	if !m.take(ctx) {
+		return false
+	}
+	mode, limits, _ := m.now()
+	urgent := false
+	switch {
+	case err != nil:
+		m.governor.glances.forget()
+	case mode == Auto:
+		urgent = m.governor.Urgent(seen, limits)
+	}
+	m.giveBack()
+	if urgent {
+		m.decideNow(ctx, true)
+	}
+	return urgent
+}
+
+// seen is a glance. A panic in it is an error.
+func (m *member) seen(ctx context.Context) (g Glance, err error) {
+	defer func() {
+		if p := recover(); p != nil {
+			err = fmt.Errorf("a glance panicked: %v", p)
+		}
+	}()
+	g, err = m.Target.(Glancer).Glance(ctx)
+	g.Replicas = m.Target.Replicas()
+	if g.Time.IsZero() {
+		g.Time = time.Now()
+	}
+	return g, err
+}
+
 // decide is one decision: measure, decide, resize.
-func (m *member) decide(ctx context.Context) {
+func (m *member) decide(ctx context.Context) { m.decideNow(ctx, false) }
+
+// decideNow is decide, when it is time or early.
+func (m *member) decideNow(ctx context.Context, early bool) {
 	signals, err := m.signals()
 	if !m.take(ctx) {
 		return
@@ -157,6 +223,7 @@ func (m *member) decide(ctx context.Context) {
 	}
 	have := m.Target.Replicas()
 	if err != nil {
+		m.governor.missed(time.Now(), limits)
 		m.keep(Decision{Time: time.Now(), From: have, Want: have, Replicas: have, Rule: RuleNoSignals, Reason: "held: " + err.Error()})
 		return
 	}
@@ -168,7 +235,7 @@ func (m *member) decide(ctx context.Context) {
 	var d Decision
 	admitted := m.budget.Admit(m.Name, limits.Min, func(free float64) int {
 		signals.FreeCPUs = free
-		d = m.next(signals, limits)
+		d = m.next(signals, limits, early)
 		return d.Replicas
 	})
 	if admitted != d.Replicas { // a decision that has not kept to its signals
@@ -188,9 +255,12 @@ func (m *member) signals() (s Signals, err error) {
 	return m.Target.Signals()
 }
 
-func (m *member) next(s Signals, l Limits) Decision {
-	if m.Ongoing {
+func (m *member) next(s Signals, l Limits, early bool) Decision {
+	switch {
+	case m.Ongoing:
 		return m.governor.NextOngoing(s, l)
+	case early:
+		return m.governor.Early(s, l)
 	}
 	return m.governor.Next(s, l)
 }
@@ -207,7 +277,9 @@ func (m *member) apply(d Decision) error {
 	if err != nil {
 		d.Reason = fmt.Sprintf("resize to %d failed: %v; %s", d.Replicas, err, d.Reason)
 		d.Rule, d.Replicas = RuleFailed, m.Target.Replicas()
+		_, limits, _ := m.now()
 		m.governor.resized = time.Time{} // no cooldown after what was no resize
+		m.governor.missed(d.Time, limits)
 	}
 	m.keep(d)
 	return err

@@ -1,6 +1,9 @@
 package autoscale
 
-import "time"
+import (
+	"context"
+	"time"
+)
 
 // Signals are what is known of a processor when its size is decided: measured since
 // the last decision unless said otherwise. Any float may be NaN, which is: not known.
@@ -49,4 +52,10 @@ type Target interface {
 	Pool
 	// Signals measures since the last call. An error holds the size as it is.
 	Signals() (Signals, error)
+}
+
+// A Glancer is a Target that can be looked at quickly, between two decisions. What a
+// glance costs is paid every few seconds. One that errs, or does not know, is left out.
+type Glancer interface {
+	Glance(ctx context.Context) (Glance, error)
 }

@@ -89,7 +89,10 @@ type consumerTarget struct {
 	wasPaused bool // at the last measurement
 }
 
-var _ autoscale.Target = (*consumerTarget)(nil)
+var (
+	_ autoscale.Target  = (*consumerTarget)(nil)
+	_ autoscale.Glancer = (*consumerTarget)(nil)
+)
 
 // Replicas implements autoscale.Pool.
 func (t *consumerTarget) Replicas() int { return t.c.pool.Replicas() }
@@ -108,6 +111,14 @@ func (t *consumerTarget) Signals() (autoscale.Signals, error) {
 		return s, errPaused
 	}
 	return s, err
+}
+
+// Glance implements autoscale.Glancer.
+func (t *consumerTarget) Glance(ctx context.Context) (autoscale.Glance, error) {
+	if t.c.queue.paused.Load() {
+		return autoscale.Glance{}, errPaused
+	}
+	return t.c.glance(ctx)
 }
 
 // routeTarget is a collector or an endpoint as the loop sees it.

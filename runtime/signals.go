@@ -167,7 +167,7 @@ func (l *lastLook) next(now tally, backlog float64) (before tally, prev float64)
 // was asked now and could not tell; the other signals are valid then, and the next
 // call goes on from here.
 func (c *consumer) signals(now time.Time) (autoscale.Signals, error) {
-	backlog, busyLanes, err := c.unresolved(now)
+	backlog, busyLanes, err := c.unresolved(c.writeCtx, askSeldom)
 	t := c.tally(now)
 	before, prev := c.looked.next(t, backlog)
 	s := autoscale.Signals{
@@ -188,9 +188,21 @@ func (c *consumer) signals(now time.Time) (autoscale.Signals, error) {
 	return s, err
 }
 
+// glance is what is known of the backlog at this moment: the source is asked, once more
+// than by the watcher in five seconds. Nothing is counted for it.
+func (c *consumer) glance(ctx context.Context) (autoscale.Glance, error) {
+	backlog, _, err := c.unresolved(ctx, 0)
+	return autoscale.Glance{
+		Time: time.Now(), Replicas: c.pool.Replicas(), Done: float64(c.handled()), Backlog: backlog,
+	}, err
+}
+
+// handled is how many records were handled with success.
+func (c *consumer) handled() int64 { return c.stats.ok.Load() + c.stats.skipped.Load() }
+
 // tally is what was done so far.
 func (c *consumer) tally(now time.Time) tally {
-	t := tally{at: now, done: c.stats.ok.Load() + c.stats.skipped.Load(), replicas: c.pool.timeOfReplicas(now)}
+	t := tally{at: now, done: c.handled(), replicas: c.pool.timeOfReplicas(now)}
 	t.pulls, t.idled, t.idle = c.queue.counts()
 	t.begun, t.waited = c.stats.begun.Load(), time.Duration(c.stats.waited.Load())
 	t.busy = c.busyTime(now)
@@ -266,9 +278,10 @@ func (c *consumer) ask(ctx context.Context, fresh time.Duration) (map[primitives
 // unresolved is the number of records that are not handled: those in the source, which
 // are those that are not committed, without those that are resolved already. busyLanes is the
 // number of partitions that have some. Partitions that are paused do not count: no
-// number of replicas does anything about them.
-func (c *consumer) unresolved(now time.Time) (sum float64, busyLanes int, err error) {
-	parts, err := c.ask(c.writeCtx, askSeldom)
+// number of replicas does anything about them. The source is asked unless it has told
+// within the time given.
+func (c *consumer) unresolved(ctx context.Context, fresh time.Duration) (sum float64, busyLanes int, err error) {
+	parts, err := c.ask(ctx, fresh)
 	if err != nil {
 		err = fmt.Errorf("backlog of %s not known: %w", c.spec.Source.Name, err)
 	}
