@@ -73,6 +73,13 @@ func (g *group) ask(ctx context.Context) (st keda.Standing, err error) {
 	if err != nil {
 		return st, err
 	}
+	st = keda.Standing{Committed: map[string]int64{}, Waiting: map[string]int64{}, Members: -1}
+	for _, w := range waiting {
+		st.Waiting[w.Partition.String()] = w.Records
+	}
+	if _, lends := g.progress.(primitives.Lending); lends {
+		return st, nil // the processes know the rest
+	}
 	committed, err := g.progress.Committed(ctx)
 	if err != nil {
 		return st, err
@@ -81,12 +88,9 @@ func (g *group) ask(ctx context.Context) (st keda.Standing, err error) {
 	if err != nil {
 		return st, err
 	}
-	st = keda.Standing{Committed: map[string]int64{}, Waiting: map[string]int64{}, Members: len(members)}
+	st.Members = len(members)
 	for _, c := range committed {
 		st.Committed[c.Partition.String()] = c.Next
-	}
-	for _, w := range waiting {
-		st.Waiting[w.Partition.String()] = w.Records
 	}
 	return st, nil
 }

@@ -7,7 +7,7 @@
 // What a system can do beyond that it says by implementing one of the small
 // optional interfaces: [Backlogger], [Leaser], [Pauser], [Partitioned],
 // [Bounded], [Transactor], [Validator]; and, for people who look into it,
-// [Browser], [Remover], [Replayer], [Returner], [Needer].
+// [Browser], [Remover], [Replayer], [Lending], [Returner], [Needer].
 //
 // Who calls whom: the root package flow asks a primitive for its Decoder or
 // Encoder when a processor is registered; package runtime calls OpenSource and

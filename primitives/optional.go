@@ -24,6 +24,14 @@ type GroupProgress interface {
 	GroupCommitted(ctx context.Context) ([]Commit, error)
 }
 
+// Lending is implemented by a Progress whose system lends single records to whoever asks
+// for some. Its Members tell whether somebody reads, and not how many; its position
+// stands still while one record is not done. How fast all are, and how many, is to be
+// learned from the processes.
+type Lending interface {
+	Lends()
+}
+
 // A Backlog is the number of records waiting in one partition.
 type Backlog struct {
 	Partition Partition

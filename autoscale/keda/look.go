@@ -22,6 +22,7 @@ type look struct {
 	paused     bool // by hand, in some process
 
 	grouped    bool // by the source, which knows all processes
+	told       bool // the backlog is told by the source, also where no process runs
 	partitions int  // of the source; 0 not known
 	working    int  // partitions with records; 0 not known
 	committed  map[string]int64
@@ -48,6 +49,8 @@ func lookAt(at time.Time, p *Processor, standing Standing, groupErr error, all e
 		l.err = groupErr
 		return l
 	}
+	lent := l.grouped && standing.Members < 0 // by the source, to processes that it does not know
+	l.grouped, l.told = l.grouped && !lent, l.grouped
 	if all.asked {
 		l.count(p, all)
 	}
@@ -60,8 +63,18 @@ func lookAt(at time.Time, p *Processor, standing Standing, groupErr error, all e
 		l.err = all.err
 	case l.processes > 0 && len(l.unanswered) == l.processes:
 		l.err = fmt.Errorf("no process answers: %s", l.unanswered[0])
+	case lent:
+		l.backlog, l.shared = 0, false
+		l.wait(standing)
 	}
 	return l
+}
+
+// wait adds what waits at the source.
+func (l *look) wait(s Standing) {
+	for _, n := range s.Waiting {
+		l.backlog += float64(max(n, 0))
+	}
 }
 
 // count adds up what the processes tell.
@@ -110,7 +123,7 @@ func (l *look) count(p *Processor, all everyone) {
 		l.cpu = cpu / float64(l.replicas)
 	}
 	l.throughput = throughput
-	if told == answered {
+	if told == answered && answered > 0 {
 		if l.backlog = sum; l.shared {
 			l.backlog = most
 		}
@@ -140,8 +153,8 @@ func (l *look) missing(answered int) {
 func (l *look) group(s Standing, all everyone) {
 	l.committed, l.partitions = s.Committed, len(s.Waiting)
 	l.backlog, l.throughput, l.shared = 0, math.NaN(), false
+	l.wait(s)
 	for _, n := range s.Waiting {
-		l.backlog += float64(max(n, 0))
 		if n > 0 {
 			l.working++
 		}

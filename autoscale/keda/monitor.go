@@ -42,6 +42,7 @@ type monitor struct {
 	last     map[string]int64    // position by partition
 	moved    float64             // positions that the group has moved in all
 	full     int                 // replicas that the CPUs of one process have room for; 0 not known
+	seen     time.Time           // of the last look that found a process; zero before the first
 
 	mu      sync.Mutex
 	samples []sample // oldest first
@@ -81,6 +82,7 @@ func (m *monitor) update(l look) {
 	} else if m.full > 0 {
 		m.full = max(m.full, l.most)
 	}
+	gone := m.gone(&l)
 	m.mu.Lock()
 	m.samples = append(m.samples, sample{l, m.moved})
 	m.forget(l.at)
@@ -92,6 +94,7 @@ func (m *monitor) update(l look) {
 	due := !m.turn.Truncate(every).Equal(l.at.Truncate(every))
 	switch {
 	case l.err != nil: // what was decided is not known to be right any longer
+	case gone:
 	case l.processes == 0:
 		d, ran = first(l), 0
 		m.governor, m.turn, m.decided, m.backlog = nil, l.at, l.at, l.backlog
@@ -127,6 +130,19 @@ func first(l look) autoscale.Decision {
 
 // patience is how long processes that were asked for may take to come.
 const patience = 5 * time.Minute
+
+// gone reports whether no process is found under a name that had some a moment ago, where
+// nobody else knows how many there are: that may be the name's doing, and shrinks nothing.
+func (m *monitor) gone(l *look) bool {
+	if l.err == nil && l.processes > 0 {
+		m.seen = l.at
+	}
+	if l.err != nil || l.processes > 0 || l.grouped || m.seen.IsZero() || l.at.Sub(m.seen) >= patience {
+		return false
+	}
+	l.unanswered = append(l.unanswered, fmt.Sprintf("no process is found any more, as there was %v ago", l.at.Sub(m.seen).Round(time.Second)))
+	return true
+}
 
 // arriving reports whether what was decided is still being done: fewer processes run
 // than are wanted, and what is known now asks for no more. A governor compares what its
@@ -252,8 +268,8 @@ func (m *monitor) active(threshold float64) bool {
 		return true // a request that nobody takes is lost
 	}
 	now := m.samples[len(m.samples)-1]
-	if now.err != nil {
-		return true
+	if now.err != nil || !now.told {
+		return true // where no process runs nobody would tell that there is something to do
 	}
 	if now.processes == 0 && !(math.IsNaN(now.backlog)) {
 		return now.backlog > threshold

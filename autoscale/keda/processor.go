@@ -37,7 +37,7 @@ var ErrNotTold = errors.New("the source does not tell how far all processes are"
 type Standing struct {
 	Committed map[string]int64 // position by partition: what is below it is done
 	Waiting   map[string]int64 // records that are not done, by partition; also those with none
-	Members   int              // processes that read
+	Members   int              // processes that read; below 0 the source does not know, and only Waiting counts
 }
 
 // replicasPerProcess is how many replicas one process runs at most.

@@ -14,6 +14,9 @@ import (
 var (
 	_ primitives.Replayer = Stream[string]{}
 	_ primitives.Progress = (*progress)(nil)
+
+	_ primitives.Backlogger = (*progress)(nil)
+	_ primitives.Lending    = (*progress)(nil)
 )
 
 // OpenProgress opens the progress of the processor's durable consumer. Records that
@@ -67,6 +70,48 @@ func (p *progress) Committed(ctx context.Context) ([]primitives.Commit, error) {
 	}
 	return []primitives.Commit{{Partition: primitives.Partition{Topic: p.cfg.name}, Next: int64(info.AckFloor.Stream) + 1}}, nil
 }
+
+// Backlog counts what the consumer has not delivered or not been acknowledged, whoever
+// holds it. Where it does not exist yet that is all that it would begin with.
+func (p *progress) Backlog(ctx context.Context) ([]primitives.Backlog, error) {
+	info, err := p.info(ctx)
+	if err != nil {
+		return nil, err
+	}
+	waiting := int64(0)
+	if info != nil {
+		waiting = int64(info.NumPending) + int64(info.NumAckPending)
+	} else if waiting, err = p.stored(ctx); err != nil {
+		return nil, err
+	}
+	return []primitives.Backlog{{Partition: primitives.Partition{Topic: p.cfg.name}, Records: waiting}}, nil
+}
+
+// stored counts the stream's records that a new consumer would read.
+func (p *progress) stored(ctx context.Context) (n int64, err error) {
+	var opts []jetstream.StreamInfoOpt
+	if p.cfg.subject != "" {
+		opts = append(opts, jetstream.WithSubjectFilter(p.cfg.subject))
+	}
+	stream, err := p.link.js.Stream(ctx, p.cfg.name)
+	if err != nil {
+		return 0, p.link.setupError(p.cfg, "look up", err)
+	}
+	info, err := stream.Info(ctx, opts...)
+	if err != nil {
+		return 0, p.link.setupError(p.cfg, "look up", err)
+	}
+	if p.cfg.subject == "" {
+		return int64(info.State.Msgs), nil
+	}
+	for _, records := range info.State.Subjects {
+		n += int64(records)
+	}
+	return n, nil
+}
+
+// Lends implements primitives.Lending.
+func (p *progress) Lends() {}
 
 // Members describes the readers as far as the server knows of them: by requests
 // that wait, and by records that were lent a moment ago.
