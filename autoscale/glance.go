@@ -27,49 +27,50 @@ func (l Limits) GlanceEvery() time.Duration {
 // few is the number of records below which a rate is chance.
 const few = 10
 
-// Urgent tells from the last three glances whether the backlog will take longer than
-// the burn threshold before the regular decision, or takes longer already: at what is
-// handled between the last two of them, and at the lesser growth of the two intervals,
-// so that records which come in a heap are no growth. It is pure, and false where
-// something is not known or fewer than ten records were handled.
+// Urgent tells from the last three glances whether the next decision cannot wait: the
+// backlog takes longer than the burn threshold, or will before the regular decision, or
+// within the minute that replicas may take to start. It goes by what is handled between
+// the last two glances, and by the lesser growth of the two intervals, so that records
+// which come in a heap are no growth. It is pure, and false where something is not known,
+// replicas were added or retired, or fewer than ten records were handled.
 func Urgent(a, b, c Glance, regular time.Time, l Limits) bool {
 	return urgent(a, b, c, 0, regular, l)
 }
 
 // urgent is Urgent, where at least so many records per second can be handled.
 func urgent(a, b, c Glance, can float64, regular time.Time, l Limits) bool {
-	first, last := rise(a, b), rise(b, c)
-	t := pace(b, c)
-	if a.Replicas != b.Replicas || b.Replicas != c.Replicas || !(c.Done-a.Done >= few) || math.IsInf(c.Done, 1) || math.IsNaN(first+last) || !(t > 0) {
+	t, growth := pace(b, c), min(rise(a, b), rise(b, c))
+	switch {
+	case math.IsNaN(t + growth), math.IsInf(t, 0), t <= 0: // not known, or nothing to go by
 		return false
-	}
-	growth := min(first, last)
-	if growth <= noise*t {
+	case a.Replicas != b.Replicas, b.Replicas != c.Replicas, c.Done-a.Done < few:
+		return false
+	case min(b.Backlog, c.Backlog) <= 0:
+		return false
+	case growth <= noise*t:
 		growth = 0
 	}
-	can = max(can, t)
-	then := c.Backlog + growth*max(regular.Sub(c.Time).Seconds(), 0)
-	return then > can*l.BurnThreshold.Seconds() && min(b.Backlog, c.Backlog) > 0
+	left := max(regular.Sub(c.Time), settling).Seconds()
+	return c.Backlog+growth*left > max(can, t)*l.BurnThreshold.Seconds()
 }
 
 // rise is by how much the backlog grew per second from one glance to the next; NaN not
 // known.
 func rise(a, b Glance) float64 {
-	secs := b.Time.Sub(a.Time).Seconds()
-	if secs <= 0 || math.IsInf(a.Backlog, 0) || math.IsInf(b.Backlog, 0) {
+	grew := (b.Backlog - a.Backlog) / b.Time.Sub(a.Time).Seconds()
+	if b.Time.Sub(a.Time) <= 0 || math.IsInf(grew, 0) {
 		return math.NaN()
 	}
-	return (b.Backlog - a.Backlog) / secs
+	return grew
 }
 
 // pace is how many records per second were handled from one glance to the next; NaN not
 // known.
 func pace(a, b Glance) float64 {
-	secs := b.Time.Sub(a.Time).Seconds()
-	if secs <= 0 {
+	if b.Time.Sub(a.Time) <= 0 {
 		return math.NaN()
 	}
-	return (b.Done - a.Done) / secs
+	return (b.Done - a.Done) / b.Time.Sub(a.Time).Seconds()
 }
 
 // glances are the last of a Governor, since the pool has had its size.

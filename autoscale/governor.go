@@ -10,7 +10,7 @@ import (
 // Rules of the Governor, beside those of Decide.
 const (
 	// RuleAhead grows before the backlog takes longer than the burn threshold: at the
-	// next decision it would take more than half of it.
+	// next decision, or in a minute where that is later, it would take more than half of it.
 	RuleAhead Rule = "ahead"
 	// RuleSpare shrinks, because fewer replicas carry what arrives.
 	RuleSpare Rule = "spare"
@@ -19,8 +19,8 @@ const (
 )
 
 const (
-	// early is the share of the burn threshold that the backlog may take at the next
-	// decision.
+	// early is the share of the burn threshold that the backlog may take at the end of
+	// the horizon.
 	early = 0.5
 	// snug is the share of its replicas that arrivals are expected to keep busy when a
 	// pool grows.
@@ -46,7 +46,7 @@ const (
 //   - whether the last growth helped
 //
 // It grows when the backlog takes longer than the burn threshold, or would take half of
-// it at the next decision, to what carries the arrivals and works the backlog off; a
+// it at the next decision or in a minute, to what carries the arrivals and works the backlog off; a
 // backlog that grows but stays far from the threshold is left to the replicas there are.
 // Growth that does not add a quarter of the throughput that it should have stops for a
 // while, and is given back after half an hour.
@@ -173,6 +173,7 @@ type view struct {
 	arrived float64 // records per second, mean of the interval
 	next    float64 // records per second by its end
 	first   bool    // growth of the backlog is not known yet
+	told    bool    // by glances, what arrived then
 
 	each     float64 // what one replica of each process can do together, records per second; 0 not known
 	now      float64 // the same, as it is now
@@ -194,8 +195,12 @@ func (g *Governor) look(s Signals, l Limits) (view, bool) {
 	if v.first {
 		secs = l.Frequency.Seconds()
 	}
+	lately := g.glances.arriving(s.Time)
 	v.arrived = max(v.t+grew, 0)
-	v.next = g.arrivals.add(arrival{s.Time, v.arrived, secs, v.first}, s, g.capacity.each, g.glances.arriving(s.Time))
+	if v.first && !math.IsNaN(lately) {
+		v.arrived, v.told = lately, true
+	}
+	v.next = g.arrivals.add(arrival{s.Time, v.arrived, secs, v.first}, s, g.capacity.each, lately)
 
 	v.settling = g.step.settling(s.Time)
 	v.each = g.capacity.each * processes(s)
@@ -206,13 +211,25 @@ func (g *Governor) look(s Signals, l Limits) (view, bool) {
 	return v, true
 }
 
-// ahead is how long the backlog would take at the next decision, in seconds.
+// horizon is how far a decision looks ahead: to the next one, but at least for as long as
+// replicas may take to start.
+func horizon(l Limits) time.Duration { return max(l.Frequency, settling) }
+
+// soon is the end of the horizon in words.
+func (v view) soon() string {
+	if v.limits.Frequency >= settling {
+		return "at the next decision"
+	}
+	return "in a minute"
+}
+
+// ahead is how long the backlog would take by then, in seconds.
 func (v view) ahead() float64 {
 	can := float64(v.Replicas) * v.now
 	if can <= 0 {
 		return 0
 	}
-	return max(v.b+(v.next-can)*v.limits.Frequency.Seconds(), 0) / can
+	return max(v.b+(v.next-can)*horizon(v.limits).Seconds(), 0) / can
 }
 
 // late tells whether there have to be more.
@@ -241,7 +258,7 @@ func (g *Governor) grow(v view, w want) Decision {
 	window := max(l.ScaleDownWindow.Seconds(), v.k)
 	trend := v.arrived + g.arrivals.trend()*2*window
 	r := max(v.needs(v.next/snug, v.now), v.needs(v.b/v.k, v.now), v.needs(trend, v.now), v.needs(v.arrived+v.b/window, v.now))
-	if v.first {
+	if v.first && !v.told {
 		// All of the backlog may have come since the start.
 		r = max(r, v.needs(v.arrived+v.b/v.k, v.now))
 	}
@@ -249,7 +266,7 @@ func (g *Governor) grow(v view, w want) Decision {
 		r = max(r, w.replicas)
 	}
 	if w.replicas <= n {
-		w.rule, w.why = RuleAhead, fmt.Sprintf("backlog %s would take %s at the next decision, target %s", count(v.b), seconds(v.ahead()), seconds(v.k))
+		w.rule, w.why = RuleAhead, fmt.Sprintf("backlog %s would take %s %s, target %s", count(v.b), seconds(v.ahead()), v.soon(), seconds(v.k))
 	}
 	switch back := g.step.useless(v.Signals); {
 	case back > 0:
@@ -290,7 +307,7 @@ func (g *Governor) shrink(v view, w want) Decision {
 		}
 		return g.finish(v.Signals, l, w, wanted)
 	case wanted > n:
-		w = want{n, RuleHold, fmt.Sprintf("%s; would take %s at the next decision, target %s", w.why, seconds(v.ahead()), seconds(v.k))}
+		w = want{n, RuleHold, fmt.Sprintf("%s; would take %s %s, target %s", w.why, seconds(v.ahead()), v.soon(), seconds(v.k))}
 	}
 
 	need := max(v.needs(v.arrived, v.each), l.Min)
