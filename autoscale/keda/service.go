@@ -17,6 +17,9 @@ import (
 // service is the path of KEDA's gRPC service.
 const service = "/externalscaler.ExternalScaler/"
 
+// maxQuestion bounds what a caller may send.
+const maxQuestion = 1 << 20
+
 // errOver ends the streams of a Scaler that ends; KEDA opens them again.
 var errOver = errors.New("the scaler ends")
 
@@ -25,8 +28,9 @@ var errOver = errors.New("the scaler ends")
 // without TLS, as Serve does.
 func (s *Scaler) Handler() http.Handler {
 	mux := http.NewServeMux()
-	// An answer is a few bytes: there is nothing to compress.
-	option := connect.WithCompression("gzip", nil, nil)
+	// An answer is a few bytes: there is nothing to compress. A question is a trigger,
+	// which Kubernetes keeps below this.
+	option := connect.WithHandlerOptions(connect.WithCompression("gzip", nil, nil), connect.WithReadMaxBytes(maxQuestion))
 	mux.Handle(service+"IsActive", connect.NewUnaryHandler(service+"IsActive", s.isActive, option))
 	mux.Handle(service+"StreamIsActive", connect.NewServerStreamHandler(service+"StreamIsActive", s.streamIsActive, option))
 	mux.Handle(service+"GetMetricSpec", connect.NewUnaryHandler(service+"GetMetricSpec", s.getMetricSpec, option))
@@ -77,13 +81,35 @@ func (s *Scaler) Serve(ctx context.Context, l net.Listener) error {
 	return err
 }
 
+// looked waits for the first look: before it an answer would be a guess, by which KEDA
+// starts a process that has nothing to do whenever a Scaler starts.
+func (s *Scaler) looked(ctx context.Context, t trigger) error {
+	t.m.mu.Lock()
+	first, changed := len(t.m.samples) == 0, t.m.changed
+	t.m.mu.Unlock()
+	if !first {
+		return nil
+	}
+	select {
+	case <-changed:
+		return nil
+	case <-ctx.Done():
+		return ctx.Err()
+	case <-s.over:
+		return connect.NewError(connect.CodeUnavailable, errOver)
+	}
+}
+
 func invalid(err error) error { return connect.NewError(connect.CodeInvalidArgument, err) }
 
 // isActive answers whether there is something to do.
-func (s *Scaler) isActive(_ context.Context, r *connect.Request[wire.Ref]) (*connect.Response[wire.Active], error) {
+func (s *Scaler) isActive(ctx context.Context, r *connect.Request[wire.Ref]) (*connect.Response[wire.Active], error) {
 	t, err := s.trigger(r.Msg.GetMetadata())
 	if err != nil {
 		return nil, invalid(err)
+	}
+	if err := s.looked(ctx, t); err != nil {
+		return nil, err
 	}
 	active, _ := t.active()
 	return connect.NewResponse(&wire.Active{Result: active}), nil
@@ -94,6 +120,9 @@ func (s *Scaler) streamIsActive(ctx context.Context, r *connect.Request[wire.Ref
 	t, err := s.trigger(r.Msg.GetMetadata())
 	if err != nil {
 		return invalid(err)
+	}
+	if err := s.looked(ctx, t); err != nil {
+		return err
 	}
 	for first, sent := true, false; ; first = false {
 		active, changed := t.active()
@@ -145,13 +174,16 @@ func (s *Scaler) streamMetricSpec(ctx context.Context, r *connect.Request[wire.R
 
 // getMetrics answers how many processes are wanted. What is not known is an error, so
 // that KEDA does what its fallback says, and never 0.
-func (s *Scaler) getMetrics(_ context.Context, r *connect.Request[wire.Request]) (*connect.Response[wire.Values], error) {
+func (s *Scaler) getMetrics(ctx context.Context, r *connect.Request[wire.Request]) (*connect.Response[wire.Values], error) {
 	t, err := s.trigger(r.Msg.GetRef().GetMetadata())
 	if err != nil {
 		return nil, invalid(err)
 	}
 	if name := r.Msg.GetName(); name != "" && name != t.metric() {
 		return nil, invalid(fmt.Errorf("there is no metric %q: that of processor %s is %s", name, t.m.p.Name, t.metric()))
+	}
+	if err := s.looked(ctx, t); err != nil {
+		return nil, err
 	}
 	n, err := t.wanted()
 	if err != nil {

@@ -2,6 +2,7 @@ package keda
 
 import (
 	"context"
+	"errors"
 	"io"
 	"net"
 	"net/http"
@@ -76,18 +77,12 @@ func TestServiceAnswers(t *testing.T) {
 		t.Errorf("spec %v", s)
 	}
 	metrics := method[wire.Request, wire.Values](t, url, "GetMetrics")
-	for {
-		values, err := metrics.CallUnary(ctx, connect.NewRequest(&wire.Request{Ref: ref, Name: "flow-bill"}))
-		if connect.CodeOf(err) == connect.CodeUnavailable && strings.Contains(err.Error(), "nothing was found out yet") {
-			continue // the first look is under way
-		}
-		if err != nil {
-			t.Fatal(err)
-		}
-		if v := values.Msg.Values; len(v) != 1 || v[0].Name != "flow-bill" || v[0].Value != 3 || v[0].ValueFloat != 3 {
-			t.Errorf("values %v, want the 3 that run", v)
-		}
-		break
+	values, err := metrics.CallUnary(ctx, connect.NewRequest(&wire.Request{Ref: ref, Name: "flow-bill"}))
+	if err != nil {
+		t.Fatal(err)
+	}
+	if v := values.Msg.Values; len(v) != 1 || v[0].Name != "flow-bill" || v[0].Value != 3 || v[0].ValueFloat != 3 {
+		t.Errorf("values %v, want the 3 that run", v)
 	}
 	if _, err := metrics.CallUnary(ctx, connect.NewRequest(&wire.Request{Ref: ref, Name: "lag"})); connect.CodeOf(err) != connect.CodeInvalidArgument {
 		t.Errorf("a metric that there is not: %v", err)
@@ -116,8 +111,8 @@ func TestStreamTellsChanges(t *testing.T) {
 		return stream.Msg().Result
 	}
 	active := told()
-	if active { // before the first look
-		active = told()
+	if active {
+		t.Error("active with nothing to do")
 	}
 	for i := range 3 {
 		g.set(func(g *fakeGroup) { g.written = float64(1-i%2) * 40 })
@@ -184,5 +179,77 @@ func TestPlainHTTP(t *testing.T) {
 		if err != nil || resp.Body.Close() != nil || resp.StatusCode != http.StatusOK || !strings.Contains(string(body), want) {
 			t.Errorf("%s: %s %s %v", path, resp.Status, body, err)
 		}
+	}
+}
+
+// slowGroup answers when it is let.
+type slowGroup struct {
+	*fakeGroup
+	asked, answer chan struct{}
+}
+
+// Standing implements Group.
+func (g slowGroup) Standing(ctx context.Context) (Standing, error) {
+	select {
+	case g.asked <- struct{}{}:
+	default:
+	}
+	select {
+	case <-g.answer:
+		return g.fakeGroup.Standing(ctx)
+	case <-ctx.Done():
+		return Standing{}, ctx.Err()
+	}
+}
+
+// Before the first look has come to something nothing is answered: KEDA would start a
+// process for nothing with each start of a scaler.
+func TestNoAnswerBeforeTheFirstLook(t *testing.T) {
+	g := slowGroup{newGroup(4), make(chan struct{}, 1), make(chan struct{})}
+	url, _ := serve(t, Config{Processors: []Processor{bill(g)}})
+	ctx := deadline(t)
+	<-g.asked
+	short, cancel := context.WithTimeout(ctx, 50*time.Millisecond)
+	defer cancel()
+	isActive := method[wire.Ref, wire.Active](t, url, "IsActive")
+	if a, err := isActive.CallUnary(short, connect.NewRequest(&wire.Ref{})); connect.CodeOf(err) != connect.CodeDeadlineExceeded {
+		t.Errorf("%v, %v while the first look is under way", a, err)
+	}
+	close(g.answer)
+	if a, err := isActive.CallUnary(ctx, connect.NewRequest(&wire.Ref{})); err != nil || a.Msg.Result {
+		t.Errorf("%v, %v, want not active", a, err)
+	}
+}
+
+// A scaler that ends while somebody waits for its first look lets go of them.
+func TestEndBeforeTheFirstLook(t *testing.T) {
+	g := slowGroup{newGroup(4), make(chan struct{}, 1), make(chan struct{})}
+	url, stop := serve(t, Config{Processors: []Processor{bill(g)}})
+	ctx, ended := deadline(t), make(chan error, 1)
+	call := method[wire.Ref, wire.Active](t, url, "StreamIsActive")
+	go func() {
+		stream, err := call.CallServerStream(ctx, connect.NewRequest(&wire.Ref{}))
+		if err == nil { // there are headers before there is an answer, or the end
+			if stream.Receive() {
+				t.Error("an answer without a look")
+			}
+			err = errors.Join(stream.Err(), stream.Close())
+		}
+		ended <- err
+	}()
+	<-g.asked
+	stop()
+	if err := <-ended; connect.CodeOf(err) != connect.CodeUnavailable {
+		t.Errorf("%v, want unavailable", err)
+	}
+}
+
+// Nobody can make a scaler keep more than a trigger has.
+func TestQuestionThatIsTooLarge(t *testing.T) {
+	url, _ := serve(t, Config{Processors: []Processor{bill(newGroup(1))}})
+	ref := &wire.Ref{Metadata: map[string]string{"x": strings.Repeat("x", 2<<20)}}
+	_, err := method[wire.Ref, wire.Active](t, url, "IsActive").CallUnary(deadline(t), connect.NewRequest(ref))
+	if connect.CodeOf(err) != connect.CodeResourceExhausted {
+		t.Errorf("%v for 2 MiB", err)
 	}
 }
