@@ -136,6 +136,7 @@ func (s *verbSession) scaleOnce(cfg keda.Config) error {
 		return usageError{fmt.Errorf("--window is %v, want at least 1s", window)}
 	}
 	cfg.Idle, cfg.Poll = window, window/10
+	cfg.Logger = slog.New(slog.DiscardHandler) // all that it would say is printed
 	for i := range cfg.Processors {
 		cfg.Processors[i].Limits.Frequency = window
 	}

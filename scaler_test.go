@@ -8,6 +8,7 @@ import (
 	"io"
 	"log/slog"
 	"net/http"
+	"net/http/httptest"
 	"os"
 	"strings"
 	"testing"
@@ -18,6 +19,7 @@ import (
 	"github.com/flowkit-go/flow/autoscale/keda"
 	"github.com/flowkit-go/flow/primitives/kafka"
 	"github.com/flowkit-go/flow/primitives/memory"
+	"github.com/flowkit-go/flow/primitives/nats"
 )
 
 func TestScalerOnce(t *testing.T) {
@@ -32,6 +34,9 @@ func TestScalerOnce(t *testing.T) {
 	if code != ExitFailed || !strings.Contains(errs.String(), "POST /parcels: the source does not tell how far all processes are: name them by --peers or FLOW_PEERS") {
 		t.Errorf("exit code %d\n%s", code, errs.String())
 	}
+	if lines := strings.Count(errs.String(), "the source does not tell"); lines != 2 || strings.Contains(errs.String(), "level=") {
+		t.Errorf("%s\nwant one line for each of the collector and the endpoint, and no log", errs.String())
+	}
 	for _, want := range []string{
 		"weigh: 1 wanted, 0 processes run, active\n  backlog     30\n  throughput  0/s\n  partitions  3\n  start: no process runs",
 		"count: 1 wanted, 0 processes run, nothing to do\n",
@@ -39,6 +44,29 @@ func TestScalerOnce(t *testing.T) {
 		if !strings.Contains(out.String(), want) {
 			t.Errorf("%s\nwant in it: %s", out.String(), want)
 		}
+	}
+}
+
+// A queue that lends its records tells what waits while no process runs, so that the
+// first one can be started.
+func TestScalerStartsAQueueFromZero(t *testing.T) {
+	pods := httptest.NewServer(http.HandlerFunc(func(w http.ResponseWriter, _ *http.Request) {
+		fmt.Fprint(w, `{"flow": "shop", "processors": []}`) // of a process that runs other processors
+	}))
+	defer pods.Close()
+	t.Setenv("FLOW_DATA", t.TempDir())
+	execute := func(in string, args ...string) (int, string) {
+		app := New("shop")
+		Consumer(app, "ship", nats.Stream[string]{Name: "ships"}, Discard, Do(func(context.Context, string) error { return nil }), Replicas(1, 4))
+		var out bytes.Buffer
+		return app.execute(t.Context(), args, strings.NewReader(in), &out, &out), out.String()
+	}
+	if code, said := execute("a\nb\nc\n", "send", "nats:ships"); code != ExitOK {
+		t.Fatalf("%d, %s", code, said)
+	}
+	code, said := execute("", "scaler", "--once", "--window", "1s", "--peers", strings.TrimPrefix(pods.URL, "http://"))
+	if want := "ship: 1 wanted, 0 processes run, active\n  in progress 0\n  backlog     3\n"; code != ExitOK || !strings.HasPrefix(said, want) {
+		t.Errorf("%d, %s\nwant %s", code, said, want)
 	}
 }
 
