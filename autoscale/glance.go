@@ -108,16 +108,17 @@ func (p *glances) arriving(now time.Time) float64 {
 }
 
 // decided notes a decision: the next one comes after an interval. One that was early
-// and for nothing puts the next early one off, each time for twice as long.
+// and for nothing puts the next early one off, each time for twice as long, until
+// replicas are added or a glance is not urgent.
 func (p *glances) decided(now time.Time, early, grew bool, l Limits) {
 	p.regular = now.Add(l.Frequency)
 	switch {
-	case early && !grew:
-		p.in = min(max(2*p.in, 2*l.GlanceEvery()), l.Frequency)
-		p.waits = now.Add(p.in)
 	case grew:
 		p.in = 0
+	case early:
+		p.in = min(max(2*p.in, 2*l.GlanceEvery()), l.Frequency)
 	}
+	p.waits = now.Add(p.in)
 	p.forget()
 }
 

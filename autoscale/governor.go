@@ -109,7 +109,7 @@ func (g *Governor) Urgent(now Glance, l Limits) bool {
 		can = float64(now.Replicas) * g.capacity.each
 	}
 	if !urgent(a, b, c, can, p.regular, l) {
-		p.in = 0
+		p.in, p.waits = 0, time.Time{}
 		return false
 	}
 	return !now.Time.Before(p.waits)
@@ -240,7 +240,7 @@ func (v view) late(w want) bool {
 	case w.rule == RuleStalled || w.rule == RuleNoPulls:
 		return true
 	}
-	return v.b > v.k*v.t && !v.settling || v.ahead() > early*v.k
+	return v.t > 0 && v.b > v.k*v.t && !v.settling || v.ahead() > early*v.k
 }
 
 // needs is the number of replicas that handle a rate when each does so much.

@@ -17,6 +17,7 @@ type feed struct {
 	now      time.Time
 	every    time.Duration
 	decision Decision
+	done     float64
 }
 
 func newFeed(t *testing.T, replicas int) *feed {

@@ -89,15 +89,12 @@ func (m *member) run(ctx context.Context) {
 		do, at := m.decide, next
 		switch {
 		case mode == Auto && glances > 0 && glance.Before(next):
-			switch m.wait(ctx, glance) {
-			case waitEnded:
+			waited := m.wait(ctx, glance)
+			if waited == waitEnded {
 				return
-			case waitChanged:
+			}
+			if waited == waitChanged || m.glance(ctx, next) {
 				next = time.Now().Add(every)
-			case waitDone:
-				if m.glance(ctx, next) {
-					next = time.Now().Add(every)
-				}
 			}
 			glance = time.Now().Add(glances)
 			continue
@@ -110,7 +107,7 @@ func (m *member) run(ctx context.Context) {
 		case waitEnded:
 			return
 		case waitChanged:
-			next = time.Now().Add(every)
+			next, glance = time.Now().Add(every), time.Now().Add(glances)
 			continue
 		}
 		do(ctx)
