@@ -88,7 +88,7 @@ func (m *member) run(ctx context.Context) {
 		mode, _, until := m.now()
 		do, at := m.decide, next
 		switch {
-		case mode == Auto && glances > 0 && glance.Add(glances / 2).Before(next):
+		case mode == Auto && glances > 0 && glance.Add(glances/2).Before(next):
 			waited := m.wait(ctx, glance)
 			if waited == waitEnded {
 				return

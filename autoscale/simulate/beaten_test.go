@@ -90,8 +90,8 @@ var sweep = flag.Int("sweep", 24, "number of settings that TestFlowIsNotBeatenEl
 // rivals' thresholds as they are by default, and with KEDA's lagThreshold at half of
 // that, which keeps a distance to the burn threshold and resizes all the time.
 const (
-	held      = 0.95
-	heldTuned = 0.7
+	held      = 0.98
+	heldTuned = 0.96
 )
 
 // Traces, replicas and limits that nothing was tuned on.

@@ -17,7 +17,6 @@ type Result struct {
 	Over           time.Duration // that burn time was over the threshold
 	ReplicaSeconds float64       // of the replicas asked for, those that start too
 	Resizes        int
-	Early          int     // decisions that came before their time
 	PeakBurn       float64 // longest burn time in seconds; +Inf when replicas completed nothing
 	Left           float64 // backlog at the end
 
@@ -105,7 +104,6 @@ func Run(t Trace, o Options, p Policy) (Result, error) {
 			decide := p.Next
 			if early {
 				decide = g.Early
-				r.Early++
 			}
 			to, why := decide(w.look(m))
 			if to != from {

@@ -8,6 +8,8 @@ import (
 	"time"
 
 	"github.com/google/go-cmp/cmp"
+
+	"github.com/flowkit-go/flow/autoscale"
 )
 
 // A script is a policy that wants one number after the other.
@@ -77,6 +79,57 @@ func TestRunTellsWhatWasMeasured(t *testing.T) {
 	}
 	if third.Replicas != 2 || third.Ready != 2 || third.Throughput != 200 || third.Backlog != 500 || third.Time.Sub(second.Time) != 10*time.Second {
 		t.Errorf("third look: %+v", third)
+	}
+}
+
+// A hasty script finds it urgent at some glances.
+type hasty struct {
+	script
+	urgent  []time.Duration
+	glances []autoscale.Glance
+	early   []time.Duration
+}
+
+func (h *hasty) Glances() time.Duration { return 3 * time.Second }
+
+func (h *hasty) Urgent(g autoscale.Glance) bool {
+	h.glances = append(h.glances, g)
+	return slices.Contains(h.urgent, g.Time.Sub(time.Unix(0, 0)))
+}
+
+func (h *hasty) Early(o Observation) (int, string) {
+	h.early = append(h.early, o.Time.Sub(time.Unix(0, 0)))
+	return h.Next(o)
+}
+
+// An early decision is measured since the one before it, and the next regular one comes
+// after a whole interval. Those who do not glance decide at regular times.
+func TestRunDecidesEarly(t *testing.T) {
+	p := &hasty{script: script{wants: []int{1, 2}}, urgent: []time.Duration{12 * time.Second}}
+	o := Defaults()
+	o.Exact = true
+	r, err := Run(steady(150, 40*time.Second), o, p)
+	if err != nil {
+		t.Fatal(err)
+	}
+	if diff := cmp.Diff([]Change{{12 * time.Second, 1, 2, "told"}}, r.Changes); diff != "" {
+		t.Errorf("resizes (-want +got):\n%s", diff)
+	}
+	if diff := cmp.Diff(p.urgent, p.early); diff != "" {
+		t.Errorf("early (-want +got):\n%s", diff)
+	}
+	var at []time.Duration
+	for _, o := range p.seen {
+		at = append(at, o.Time.Sub(time.Unix(0, 0)))
+	}
+	if diff := cmp.Diff([]time.Duration{10 * time.Second, 12 * time.Second, 22 * time.Second, 32 * time.Second}, at); diff != "" {
+		t.Errorf("decisions (-want +got):\n%s", diff)
+	}
+	if s := p.seen[1]; s.Elapsed != 2*time.Second || s.Throughput != 100 || s.PrevBacklog != 500 || s.Backlog != 600 {
+		t.Errorf("the early one: %+v", s)
+	}
+	if g := p.glances[4]; g.Time != time.Unix(15, 0).UTC() || g.Replicas != 2 || g.Done != 1200+600 || g.Backlog != 450 {
+		t.Errorf("the glance at 15 s: %+v", g)
 	}
 }
 
