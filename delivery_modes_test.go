@@ -5,6 +5,7 @@ import (
 	"errors"
 	"fmt"
 	"math/rand/v2"
+	"slices"
 	"strconv"
 	"strings"
 	"sync/atomic"
@@ -380,6 +381,49 @@ func TestDelivery_098_limit_in_a_row(t *testing.T) {
 		equal(t, "committed", r.committed(0), 20)
 		f.stopped()
 	})
+}
+
+// Parked records fail late and in any order: what counts is how they lie.
+func TestDelivery_098_limit_of_parked(t *testing.T) {
+	for _, tc := range []struct {
+		name        string
+		atOnce, far []int // fail for good at once, or after an attempt more
+		stop        int   // -1: not at all
+	}{
+		{"apart", []int{9}, []int{2, 5, 7}, -1},
+		{"as many as may be", []int{3, 6, 9}, []int{2, 4, 8, 12}, -1},
+		{"one more, that comes last", []int{2, 4}, []int{3, 5}, 5},
+		{"one more, between two rows", []int{2, 3, 5}, []int{4}, 4},
+	} {
+		t.Run(tc.name, func(t *testing.T) {
+			inBubble(t, func(t *testing.T, r *rig) {
+				r.fill(0, 0, 20)
+				f := r.start(flow.NewConsumer("p", r.in(1), r.out(), func(_ context.Context, v int) (int, error) {
+					switch {
+					case slices.Contains(tc.atOnce, v):
+						return 0, flow.Permanent(errors.New("poison"))
+					case slices.Contains(tc.far, v):
+						return 0, flow.RetryAfter(time.Duration(v)*time.Second, errors.New("poison, it seems"))
+					}
+					return v, nil
+				}, flow.RetryParked(2, flow.Constant(time.Second)), flow.DeadLetter(r.dead()), flow.DeadLetterLimit(3, 0)))
+				if tc.stop < 0 {
+					time.Sleep(time.Minute)
+					equal(t, "dead", len(r.broker.Records("dead", 0)), len(tc.atOnce)+len(tc.far))
+					equal(t, "committed", r.committed(0), 20)
+					f.stopped()
+					return
+				}
+				time.Sleep(time.Minute)
+				err := f.stop()
+				if !errors.Is(err, flow.ErrDeadLetterLimit) {
+					t.Errorf("Run returned %v, want that the limit is reached", err)
+				}
+				stoppedAt(t, err, 0, int64(tc.stop))
+				equal(t, "committed", r.committed(0), int64(tc.stop))
+			})
+		})
+	}
 }
 
 func TestDelivery_099_limit_by_ratio(t *testing.T) {

@@ -228,8 +228,10 @@ func DeadLetter(sink Sink[Raw]) ConsumerOption {
 // consecutive in a row, or with which there would be more than ratio dead letters per
 // record handled well, counted since the partition was assigned. Zero switches one
 // of them off. The record that is refused stays unresolved: it is met again after
-// the restart. Where records of a partition are handled at the same time the row is
-// counted as they fail. Default: no limit.
+// the restart. Records count by position, in whatever order they fail: one that fails
+// late, after RetryParked, say, joins the row that it lies in, and is not counted as
+// handled well while it waits. With RetryLater they count in the partition of the delay
+// topic from which they come again. Default: no limit.
 func DeadLetterLimit(consecutive int, ratio float64) ConsumerOption {
 	return consumerOption(func(s *settings) {
 		s.spec.deadLimit = runtime.DeadLimit{Consecutive: consecutive, Ratio: ratio}

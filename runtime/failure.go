@@ -147,43 +147,6 @@ func (c *consumer) giveUp(r ref, rec primitives.Record, attempt int, err error) 
 	return true
 }
 
-// deadCount is what a lane knows of its dead letters since it was assigned.
-type deadCount struct {
-	all, row int
-	last     uint64 // sequence number of the last
-}
-
-// ErrDeadLetterLimit is joined to the error with which a flow stops when a partition
-// has more dead letters than DeadLetterLimit allows.
-var ErrDeadLetterLimit = errors.New("more dead letters than DeadLetterLimit allows: mend what they fail of, or raise the limit")
-
-// countDead counts one more dead letter, and errs when that is beyond the limit. Each
-// earlier record that is no dead letter counts as handled well.
-func (l *lane) countDead(seq uint64) error {
-	limit := l.c.spec.DeadLimit
-	if limit == (DeadLimit{}) {
-		return nil
-	}
-	l.mu.Lock()
-	defer l.mu.Unlock()
-	d := l.dead
-	d.row++
-	if d.all > 0 && seq > d.last+1 || d.all == 0 {
-		d.row = 1
-	}
-	well := max(0, int(seq)-d.all)
-	d.all++
-	d.last = max(d.last, seq)
-	switch {
-	case limit.Consecutive > 0 && d.row > limit.Consecutive:
-		return fmt.Errorf("%w: %d in a row", ErrDeadLetterLimit, d.row)
-	case limit.Ratio > 0 && float64(d.all) > limit.Ratio*float64(well):
-		return fmt.Errorf("%w: %d, with %d records handled well", ErrDeadLetterLimit, d.all, well)
-	}
-	l.dead = d
-	return nil
-}
-
 // Names of the headers of a dead letter. Its key, value and other headers are
 // those of the record as it was read.
 const (

@@ -195,6 +195,16 @@ func (t *tracker) waitingSince() int64 {
 	return 0
 }
 
+// waiting is the number of unresolved records below end that wait for an attempt.
+func (t *tracker) waiting(end uint64) (n int) {
+	for seq := t.head; seq < min(end, t.tail); seq++ {
+		if s := t.slots[seq&t.mask].state; s != slotRunning && s != slotDone {
+			n++
+		}
+	}
+	return n
+}
+
 // take starts up to n records and appends their sequence numbers to dst.
 func (t *tracker) take(dst []uint64, n int) []uint64 {
 	for n > 0 && t.ready.len() > 0 {
