@@ -85,7 +85,9 @@ func LogLevel(level slog.Level) ProcessorOption {
 }
 
 // AutoscaleFrequency is the time between two scaling decisions, at least a
-// second. Default 60 s.
+// second. Default 60 s. One that adds replicas to a consumer comes earlier when the
+// backlog would pass its burn threshold: twelve times in this time, but at most
+// once in a second, the backlog is glanced at.
 func AutoscaleFrequency(d time.Duration) ProcessorOption {
 	return processorOption(func(s *settings) { s.spec.limits.Frequency = d; s.set("autoscale_frequency_secs") })
 }

@@ -131,7 +131,11 @@ func (g *Governor) next(s Signals, l Limits, early bool) Decision {
 	v, ok := g.look(s, l)
 	switch {
 	case ok && v.late(w):
-		return g.grow(v, w)
+		d := g.grow(v, w)
+		if early {
+			d.Reason += "; decided early"
+		}
+		return d
 	case early:
 		w = want{s.Replicas, RuleHold, w.why + "; looked at early, and it can wait"}
 		return g.finish(s, l, w, w.replicas)

@@ -17,7 +17,7 @@ type Limits struct {
 	// pool keeps its size until somebody scales it by hand.
 	Enabled bool
 
-	Frequency     time.Duration // time between two decisions, from autoscale_frequency_secs
+	Frequency     time.Duration // time between two regular decisions, from autoscale_frequency_secs; see GlanceEvery
 	BurnThreshold time.Duration // time to work off the backlog above which to grow, from consumer_backlog_burn_threshold
 	CPUTarget     float64       // percent of a replica's CPUs below which to shrink, from consumer_cpu_percent_target
 
