@@ -55,6 +55,8 @@ const (
 // highest want of that time, nor below what would keep a peak under the threshold that
 // comes back. It changes by a fifth at least, and shrinks once in a window.
 //
+// Between two decisions it can be shown glances, and tells when the next one cannot wait.
+//
 // What is not known never shrinks the pool. The zero value is ready. A Governor has no
 // clock but Signals.Time, and is not safe for concurrent use. The rules are Flow's own;
 // package simulate compares them with others.
@@ -77,49 +79,6 @@ func (g *Governor) Next(s Signals, l Limits) Decision {
 	d := g.next(s, l, false)
 	g.glances.decided(s.Time, false, d.Replicas > s.Replicas, l)
 	return d
-}
-
-// Early is a decision ahead of its time, when a glance was Urgent: it is Next, but
-// never shrinks the pool.
-func (g *Governor) Early(s Signals, l Limits) Decision {
-	d := g.next(s, l, true)
-	g.glances.decided(s.Time, true, d.Replicas > s.Replicas, l)
-	return d
-}
-
-// Urgent takes a glance in, and tells whether the decision should be made now: see the
-// function of this name. It is not where growth would be in vain, because it rests as it
-// did not help, or the pool is at its maximum; and not while replicas that were added
-// start, if they will do. After a decision that came early for nothing it waits.
-func (g *Governor) Urgent(now Glance, l Limits) bool {
-	p := &g.glances
-	p.add(now)
-	if p.regular.IsZero() {
-		p.regular = now.Time.Add(l.Frequency)
-	}
-	if len(p.last) < 3 || now.Replicas >= l.Max {
-		return false
-	}
-	a, b, c := p.last[0], p.last[1], p.last[2]
-	can := 0.0
-	switch {
-	case g.step.helpless(now.Time) && pace(b, c) <= g.step.level*(1+moved):
-		return false
-	case g.step.settling(now.Time):
-		can = float64(now.Replicas) * g.capacity.each
-	}
-	if !urgent(a, b, c, can, p.regular, l) {
-		p.in, p.waits = 0, time.Time{}
-		return false
-	}
-	return !now.Time.Before(p.waits)
-}
-
-// missed notes a decision that came to nothing, for lack of signals or of a replica that
-// starts: the next one is a regular one.
-func (g *Governor) missed(now time.Time, l Limits) {
-	g.glances.decided(now, false, false, l)
-	g.glances.in, g.glances.waits = l.Frequency, g.glances.regular
 }
 
 func (g *Governor) next(s Signals, l Limits, early bool) Decision {

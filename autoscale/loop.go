@@ -23,6 +23,10 @@ type Member struct {
 // a Governor of its own: one whose signals or whose Setup take long delays no other.
 // The first decision comes after one Frequency.
 //
+// A Target that is a Glancer is glanced at in between, and a decision that cannot wait is
+// made early; the next regular one comes one Frequency after it. A glance that fails is
+// left out, and one that does not come back is given up when the decision is due.
+//
 // Signals that cannot be had hold a processor as it is. A resize that fails is recorded
 // and tried again with the next decision. Processors that cannot be scaled, because
 // their minimum is their maximum or they are not Enabled, are never asked for signals;
