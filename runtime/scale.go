@@ -3,6 +3,7 @@ package runtime
 import (
 	"context"
 	"errors"
+	"fmt"
 	"log/slog"
 	"time"
 
@@ -72,7 +73,11 @@ func (e *Engine) Scale(ctx context.Context, processor string, c autoscale.Change
 	if err := e.running(); err != nil {
 		return autoscale.Status{}, err
 	}
-	return e.loop.Change(ctx, processor, c)
+	status, err := e.loop.Change(ctx, processor, c)
+	if over := e.running(); err != nil && over != nil { // it ended meanwhile, and cancelled what was under way
+		err = fmt.Errorf("%w: %w", over, err)
+	}
+	return status, err
 }
 
 // Decisions returns the last 1,000 decisions about the size of a processor, the newest
