@@ -304,6 +304,23 @@ func TestBudgetOfManyPartitions_real(t *testing.T) {
 	testManyPartitions(t, reals(t), backlog{partitions: 100, batches: 40, records: 40, bytes: 200, codec: kgo.SnappyCompression()})
 }
 
+// Batches that are larger than the whole common half do not wait where nobody holds anything
+// of it: with lanes that have room they come one after the other.
+func TestBudgetOfHugeBatches(t *testing.T) {
+	const buffer = 256 << 10
+	b := backlog{partitions: 2, batches: 10, records: 10, bytes: 60_000, codec: kgo.NoCompression()}
+	r := read(t, fakes(t), b, buffer)
+	r.each("first records", r.streams, came)
+	began := time.Now()
+	for _, g := range r.streams {
+		close(g.open)
+	}
+	r.each("all records", r.streams, done)
+	if took := time.Since(began); took > patience {
+		t.Errorf("%d batches of each partition took %v", b.batches, took)
+	}
+}
+
 // reals are the brokers of a real cluster, or the test is skipped.
 func reals(t *testing.T) []string {
 	t.Helper()

@@ -228,6 +228,9 @@ func (src *source) admit(s *stream, hungry bool, size, now int64) bool {
 		s.waits = 0
 		return true
 	}
+	if hungry { // what is larger than the common half comes when all of that is free
+		size = min(size, b.limit/2)
+	}
 	ok := b.reserve(size)
 	if !ok {
 		b.refused.Store(true)
@@ -397,7 +400,7 @@ func (src *source) accept(s *stream, block *sarama.FetchResponseBlock) {
 		}
 		return
 	case s.next >= limit:
-		s.barren = 0
+		s.barren, s.large = 0, 0
 		return
 	case len(src.asked) > 1: // the next batch does not fit, or others have used up the answer
 		s.barren++
@@ -415,6 +418,9 @@ func (src *source) accept(s *stream, block *sarama.FetchResponseBlock) {
 	}
 	if !src.f.with.ReadUncommitted && len(block.AbortedTransactions) > 0 {
 		c.skip = aborted(c.batches, block.AbortedTransactions)
+	}
+	if c.next >= limit {
+		s.large = 0 // a fetch that waits for records must not keep the budget from others
 	}
 	s.next = c.next
 	s.take(c)
