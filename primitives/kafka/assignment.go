@@ -205,12 +205,12 @@ func (r *reader) commitFirst(ctx context.Context, who driver.Member, as []*assig
 		if err == nil {
 			return
 		}
-		now := r.consumer.Member()
-		if attempt == commitGenerations || now == who || !errors.Is(err, primitives.ErrNotAssigned) {
+		refused := errors.Is(err, primitives.ErrNotAssigned) || errors.Is(err, driver.ErrRebalancing)
+		if !refused || !r.mayCommitAgain(ctx, who, attempt, err) {
 			r.log.Warn("first position not committed", "group", r.with.Group, "error", err)
 			return
 		}
-		who = now
+		who = r.consumer.Member()
 	}
 }
 

@@ -3,6 +3,7 @@ package kafka
 import (
 	"context"
 	"errors"
+	"sync/atomic"
 	"testing"
 	"time"
 
@@ -94,29 +95,24 @@ func TestDelivery_093_refused_commits(t *testing.T) {
 		code *kerr.Error
 		gone bool
 	}{
-		{kerr.IllegalGeneration, true},
+		{kerr.IllegalGeneration, false}, // of a member that the group knows: it is about to learn of the new one
 		{kerr.UnknownMemberID, true},
 		{kerr.FencedInstanceID, true},
 		{kerr.RebalanceInProgress, false},
 		{kerr.GroupAuthorizationFailed, false},
 		{kerr.OffsetMetadataTooLarge, false},
 	} {
+		var accepting atomic.Bool
 		c.ControlKey(int16(kmsg.OffsetCommit), func(r kmsg.Request) (kmsg.Response, error, bool) {
-			response := r.ResponseKind().(*kmsg.OffsetCommitResponse)
-			for _, topic := range r.(*kmsg.OffsetCommitRequest).Topics {
-				rt := kmsg.NewOffsetCommitResponseTopic()
-				rt.Topic = topic.Topic
-				for _, p := range topic.Partitions {
-					rp := kmsg.NewOffsetCommitResponseTopicPartition()
-					rp.Partition, rp.ErrorCode = p.Partition, test.code.Code
-					rt.Partitions = append(rt.Partitions, rp)
-				}
-				response.Topics = append(response.Topics, rt)
+			if accepting.Load() {
+				return nil, nil, false
 			}
-			return response, nil, true
+			c.KeepControl()
+			return refusal(r, test.code), nil, true
 		})
 		var some *primitives.CommitError
 		err := m.commit(ctx, ds)
+		accepting.Store(true)
 		if !errors.As(err, &some) || len(some.Errs) != 2 {
 			t.Errorf("%s: Commit returns %v, want an error per partition", test.code.Message, err)
 			continue
@@ -132,6 +128,51 @@ func TestDelivery_093_refused_commits(t *testing.T) {
 	}
 	if err := m.commit(ctx, ds); err != nil {
 		t.Errorf("the commit after them: %v", err)
+	}
+}
+
+// refusal answers a commit with an error for each partition.
+func refusal(r kmsg.Request, code *kerr.Error) kmsg.Response {
+	response := r.ResponseKind().(*kmsg.OffsetCommitResponse)
+	for _, topic := range r.(*kmsg.OffsetCommitRequest).Topics {
+		rt := kmsg.NewOffsetCommitResponseTopic()
+		rt.Topic = topic.Topic
+		for _, p := range topic.Partitions {
+			rp := kmsg.NewOffsetCommitResponseTopicPartition()
+			rp.Partition, rp.ErrorCode = p.Partition, code.Code
+			rt.Partitions = append(rt.Partitions, rp)
+		}
+		response.Topics = append(response.Topics, rt)
+	}
+	return response
+}
+
+// A rebalance in which the partitions stay holds a commit up and does not lose it, also
+// where the commit is refused before the member has learnt of the new generation.
+func TestDelivery_093_commit_between_generations(t *testing.T) {
+	for _, code := range []*kerr.Error{kerr.IllegalGeneration, kerr.RebalanceInProgress} {
+		t.Run(code.Message, func(t *testing.T) {
+			c := two(t, 5)
+			ctx := testContext(t)
+			m := join(t, quick(at(c), "g"), 100)
+			ds := m.take(ctx, 10)
+			var refused atomic.Int32
+			c.ControlKey(int16(kmsg.OffsetCommit), func(r kmsg.Request) (kmsg.Response, error, bool) {
+				if refused.Add(1) > 2 {
+					return nil, nil, false
+				}
+				c.KeepControl()
+				return refusal(r, code), nil, true
+			})
+			if err := m.commit(ctx, ds); err != nil {
+				t.Errorf("Commit: %v", err)
+			}
+			for _, d := range ds {
+				if got := committed(t, c.ListenAddrs(), "g", d.Lane.Partition); got != 5 {
+					t.Errorf("%s: %d is committed, want 5", d.Lane.Partition, got)
+				}
+			}
+		})
 	}
 }
 

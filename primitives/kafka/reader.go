@@ -7,6 +7,7 @@ import (
 	"log/slog"
 	"strings"
 	"sync"
+	"time"
 
 	"github.com/flowkit-go/flow/primitives"
 	"github.com/flowkit-go/flow/primitives/kafka/driver"
@@ -215,9 +216,7 @@ func (r *reader) Commit(ctx context.Context, commits []primitives.Commit) error 
 	for attempt := 1; len(todo) > 0; attempt++ {
 		who := r.consumer.Member()
 		todo = r.commitAs(ctx, who, commits, todo, errs)
-		// A rebalance in which partitions stay may have ended while the request was on
-		// its way: then it is only the generation that is old.
-		if attempt == commitGenerations || r.consumer.Member() == who {
+		if len(todo) > 0 && !r.mayCommitAgain(ctx, who, attempt, errs[todo[0]]) {
 			break
 		}
 	}
@@ -229,8 +228,34 @@ func (r *reader) Commit(ctx context.Context, commits []primitives.Commit) error 
 	return nil
 }
 
-// commitGenerations is how many generations of the group a commit is tried in.
-const commitGenerations = 3
+// A commit that is refused because of a rebalance is tried this often, with pauses that
+// begin with this one and double: 375 ms in all.
+const (
+	commitGenerations = 5
+	generationPause   = 25 * time.Millisecond
+)
+
+// mayCommitAgain reports whether a commit that the group has refused because of the member
+// should be tried again at once. A rebalance in which partitions stay may have ended while
+// the request was on its way: then it is only the generation that is old. Where the
+// member has still to learn of the new one it waits a little.
+func (r *reader) mayCommitAgain(ctx context.Context, who driver.Member, attempt int, err error) bool {
+	if attempt == commitGenerations {
+		return false
+	}
+	if r.consumer.Member() != who {
+		return true
+	}
+	if !errors.Is(err, driver.ErrRebalancing) {
+		return false
+	}
+	select {
+	case <-time.After(generationPause << (attempt - 1)):
+		return true
+	case <-ctx.Done():
+		return false
+	}
+}
 
 // commitAs commits those of the commits in todo whose lanes are held now, as the member
 // that the reader was before it looked: one that has been thrown out meanwhile, and is a
@@ -257,7 +282,7 @@ func (r *reader) commitAs(ctx context.Context, who driver.Member, commits []prim
 		c := commits[i]
 		if err != nil {
 			errs[i] = fmt.Errorf("kafka: commit %s@%d for group %s: %w", c.Partition, c.Next, r.with.Group, err)
-			if errors.Is(err, primitives.ErrNotAssigned) {
+			if errors.Is(err, primitives.ErrNotAssigned) || errors.Is(err, driver.ErrRebalancing) {
 				refused = append(refused, i)
 			}
 			continue

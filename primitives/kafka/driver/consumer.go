@@ -76,7 +76,8 @@ type Consumer interface {
 	// Member has returned before it was looked up that the partitions are held. It
 	// returns one error per offset, nil where it is durable. An error that wraps
 	// primitives.ErrNotAssigned says that the group does not know m any longer: it has
-	// given the partition to another member, or may have, or is in a newer generation.
+	// given the partition to another member, or may have. One that wraps ErrRebalancing
+	// says that the group knows the member, and is in a newer generation or about to be.
 	Commit(ctx context.Context, m Member, offsets []Offset) []error
 
 	// Member is who this member is now.

@@ -39,6 +39,10 @@ var (
 	// before someone changes that, or the settings.
 	ErrRefused = errors.New("refused by the brokers")
 
+	// ErrRebalancing says that the group is between two generations, or in one that the
+	// member is about to learn of. It passes, and the partitions may stay with the member.
+	ErrRebalancing = errors.New("the group is rebalancing")
+
 	// ErrUnreachable says that no broker has answered.
 	ErrUnreachable = errors.New("no broker answers")
 )

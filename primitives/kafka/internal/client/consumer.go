@@ -166,8 +166,10 @@ func commitErrors(response *sarama.OffsetCommitResponse, offsets []driver.Offset
 		switch code {
 		case sarama.ErrNoError:
 			continue
-		case sarama.ErrUnknownMemberId, sarama.ErrIllegalGeneration, sarama.ErrFencedInstancedId:
+		case sarama.ErrUnknownMemberId, sarama.ErrFencedInstancedId:
 			errs[i] = fmt.Errorf("%w: %w", primitives.ErrNotAssigned, code)
+		case sarama.ErrIllegalGeneration, sarama.ErrRebalanceInProgress: // brokers look at the member first: it is one
+			errs[i] = fmt.Errorf("%w: %w", driver.ErrRebalancing, code)
 		case sarama.ErrNotCoordinatorForConsumer, sarama.ErrConsumerCoordinatorNotAvailable:
 			again = true
 			errs[i] = code
