@@ -33,6 +33,9 @@ const (
 // stuck for good, and it would look stuck itself.
 const patience = 5 * time.Second
 
+// patience is halved each time that it was in vain.
+func (s *stream) patience() time.Duration { return patience >> s.vain }
+
 // share is what each stream may hold whatever the others hold.
 func (b *budget) share() int64 { return max(b.limit/2/max(b.streams.Load(), 1), leastShare) }
 

@@ -321,6 +321,23 @@ func TestBudgetOfHugeBatches(t *testing.T) {
 	}
 }
 
+// Who has waited for those that are stuck once does not wait as long for the next batch.
+func TestBudgetOfLargeBatchesBesideTheStuck(t *testing.T) {
+	b := backlog{partitions: 8, batches: 12, records: 10, bytes: 10_000, codec: kgo.NoCompression()}
+	r := read(t, fakes(t), b, 1<<20)
+	r.each("first records", r.streams, came)
+	r.settles()
+	if common := r.budget.common.Load(); common == 0 {
+		t.Fatal("those that are stuck hold nothing of the common half")
+	}
+	began := time.Now()
+	close(r.streams[7].open)
+	r.each("all records", r.streams[7:], done)
+	if took := time.Since(began); took > 3*patience {
+		t.Errorf("%d batches took %v", b.batches, took)
+	}
+}
+
 // reals are the brokers of a real cluster, or the test is skipped.
 func reals(t *testing.T) []string {
 	t.Helper()

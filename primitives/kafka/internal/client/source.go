@@ -239,16 +239,19 @@ func (src *source) admit(s *stream, hungry bool, size, now int64) bool {
 	switch {
 	case ok:
 		src.taken += size
+		s.vain = 0
 	case !hungry:
 		return false
 	case s.waits == 0:
 		s.waits = now
 		fallthrough
-	case now-s.waits < int64(patience):
-		if late := s.waits + int64(patience); src.late == 0 || late < src.late {
+	case now-s.waits < int64(s.patience()):
+		if late := s.waits + int64(s.patience()); src.late == 0 || late < src.late {
 			src.late = late
 		}
 		return false
+	default:
+		s.vain = min(s.vain+1, 9)
 	}
 	s.waits = 0
 	return true

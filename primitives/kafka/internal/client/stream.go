@@ -44,6 +44,7 @@ type stream struct {
 	swell  float64 // memory for each byte that is asked for, at least 1
 	knows  bool    // swell, from a chunk
 	waits  int64   // since when it has nothing and the budget is used up, in Unix nanoseconds; 0: it does not
+	vain   int     // waits in a row that the budget has not ended
 	epoch  int32   // of the leader
 	moves  int     // failed attempts to find the leader, since a fetch that worked
 	reason error   // of the last
