@@ -245,6 +245,7 @@ func (m *member) afterFailedJoin(ctx context.Context, g driver.Group, err error)
 			return nil // as a new member
 		}
 	case sarama.ErrRebalanceInProgress: // the next one has begun before this one was over
+		m.contact = time.Now() // who is told so is a member
 		if m.again++; m.again <= quickJoins {
 			return nil
 		}
