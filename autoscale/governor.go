@@ -49,7 +49,8 @@ const (
 // it at the next decision or in a minute, to what carries the arrivals and works the backlog off; a
 // backlog that grows but stays far from the threshold is left to the replicas there are.
 // Growth that does not add a quarter of the throughput that it should have stops for a
-// while, and is given back after half an hour.
+// while, and is given back after half an hour. A pool that is stalled, or that takes no
+// records, grows to no more replicas than there are records.
 //
 // It shrinks to what carries the highest arrivals of ScaleDownWindow, not below the
 // highest want of that time, nor below what would keep a peak under the threshold that
@@ -67,6 +68,7 @@ type Governor struct {
 	wants    history
 	glances  glances
 	began    time.Time
+	seen     time.Time
 	resized  time.Time
 }
 
@@ -84,13 +86,16 @@ func (g *Governor) Next(s Signals, l Limits) Decision {
 func (g *Governor) next(s Signals, l Limits, early bool) Decision {
 	g.begin(s)
 	w := wish(s, l)
+	if stuck := w.rule == RuleStalled || w.rule == RuleNoPulls; stuck && atLeastZero(s.Backlog) <= fleet(s) {
+		w = want{s.Replicas, RuleHold, fmt.Sprintf("%s; backlog %s is no more than there are replicas", w.why, count(atLeastZero(s.Backlog)))}
+	}
 	if early && (w.rule == RuleStalled || w.rule == RuleNoPulls) {
 		w = want{s.Replicas, RuleHold, w.why} // which takes longer to tell
 	}
 	v, ok := g.look(s, l)
 	switch {
 	case ok && v.late(w):
-		d := g.grow(v, w)
+		d := g.grow(v, w, early)
 		if early {
 			d.Reason += "; decided early"
 		}
@@ -120,8 +125,13 @@ func (g *Governor) NextOngoing(s Signals, l Limits) Decision {
 	return g.finish(s, l, w, wanted)
 }
 
+// begin begins anew where the clock was set back: what is remembered would be of the
+// future, and keep the pool as it is until then.
 func (g *Governor) begin(s Signals) {
-	if g.began.IsZero() {
+	if s.Time.Before(g.seen) {
+		*g = Governor{}
+	}
+	if g.seen = s.Time; g.began.IsZero() {
 		g.began = s.Time
 	}
 }
@@ -216,7 +226,7 @@ func (v view) needs(rate, each float64) int {
 
 // grow sizes the pool for what arrives, and for the backlog: so that it is at once
 // under the threshold, and gone within a window.
-func (g *Governor) grow(v view, w want) Decision {
+func (g *Governor) grow(v view, w want, early bool) Decision {
 	n, l := v.Replicas, v.limits
 	window := max(l.ScaleDownWindow.Seconds(), v.k)
 	trend := v.arrived + g.arrivals.trend()*2*window
@@ -232,6 +242,10 @@ func (g *Governor) grow(v view, w want) Decision {
 		w.rule, w.why = RuleAhead, fmt.Sprintf("backlog %s would take %s %s, target %s", count(v.b), seconds(v.ahead()), v.soon(), seconds(v.k))
 	}
 	switch back := g.step.useless(v.Signals); {
+	case back > 0 && (early || math.IsNaN(known(v.CPU)) || math.IsNaN(known(v.Pulls))):
+		// It waits for a decision that may shrink.
+		w.replicas, w.rule, w.why = n, RuleNoHelp, fmt.Sprintf("%s; growing from %d did not help", w.why, back)
+		return g.finish(v.Signals, l, w, r)
 	case back > 0:
 		w.replicas, w.rule, w.why = back, RuleNoHelp, fmt.Sprintf("%s; growing from %d did not help for %v", w.why, back, v.Time.Sub(g.step.since))
 		g.step.since = v.Time

@@ -28,6 +28,7 @@ type step struct {
 	throughput float64 // before
 	at         time.Time
 	open       bool    // not judged yet
+	stalled    bool    // nothing was done before
 	done, secs float64 // records, and the time in which, since the replicas have started
 
 	steady bool    // the throughput of now is one to compare with
@@ -42,9 +43,13 @@ type step struct {
 }
 
 // begin notes a growth. It is judged only where the throughput before it was that of
-// replicas which always had work, and was not just falling.
+// replicas which always had work, and was not just falling, or where there was none.
 func (p *step) begin(s Signals, to int) {
-	p.from, p.to, p.throughput, p.at, p.open = s.Replicas, to, p.now, s.Time, p.steady
+	p.stalled = atLeastZero(s.Throughput) == 0
+	p.from, p.to, p.throughput, p.at, p.open = s.Replicas, to, p.now, s.Time, p.steady || p.stalled
+	if p.stalled {
+		p.throughput = 0
+	}
 	p.done, p.secs = 0, 0
 }
 
@@ -63,12 +68,19 @@ func (p *step) judge(s Signals, busy, behind bool) {
 	}
 	p.now += (t - p.now) * part
 	busy = busy && behind
-	if p.origin > 0 && (!busy || t > p.level*(1+moved) || t < p.level*(1-moved)) {
+	// Records that fail leave the backlog as well: where none succeeds, nothing is caught
+	// up with.
+	failing := t == 0 && s.Elapsed > 0
+	if p.origin > 0 && (!busy && !(failing && p.level == 0) || t > p.level*(1+moved) || t < p.level*(1-moved)) {
 		p.origin, p.rest = 0, 0 // it is not the same any more
 	}
-	if !p.open || s.Replicas != p.to || p.settling(s.Time) {
+	if s.Replicas != p.to { // it was undone, or did not come to all of it
+		p.open = false
+	}
+	if !p.open || p.settling(s.Time) {
 		return
 	}
+	busy = busy || failing && p.stalled
 	if !busy { // it was caught up with
 		p.open = false
 		return
