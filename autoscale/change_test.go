@@ -7,6 +7,8 @@ import (
 	"testing"
 	"testing/synctest"
 	"time"
+
+	"github.com/google/go-cmp/cmp"
 )
 
 func TestChangeFixesForATime(t *testing.T) {
@@ -27,8 +29,8 @@ func TestChangeFixesForATime(t *testing.T) {
 		}
 		p.becomes(idle)
 		time.Sleep(time.Minute)
-		if len(p.looks()) != 1 || p.Replicas() != 1 {
-			t.Errorf("%d replicas one frequency later, %d decisions", p.Replicas(), len(p.looks()))
+		if len(p.looks()) != 2 || p.Replicas() != 1 { // it was measured at once, to begin anew
+			t.Errorf("%d replicas one frequency later, measured %d times", p.Replicas(), len(p.looks()))
 		}
 	})
 }
@@ -54,11 +56,11 @@ func TestChangeBackToAuto(t *testing.T) {
 			t.Errorf("auto: %d replicas, %+v", p.Replicas(), s)
 		}
 		time.Sleep(59 * time.Second)
-		if len(p.looks()) != 0 {
+		if len(p.looks()) != 1 { // to begin anew
 			t.Error("decided before one frequency was over")
 		}
 		time.Sleep(2 * time.Second)
-		if len(p.looks()) != 1 {
+		if len(p.looks()) != 2 {
 			t.Error("not decided after one frequency")
 		}
 	})
@@ -125,6 +127,53 @@ func TestChangeOfBounds(t *testing.T) {
 		change(Change{Max: 10})
 		if after, _ := l.Decisions("a"); len(after) != len(before) {
 			t.Error("a change that changes nothing is recorded")
+		}
+	})
+}
+
+// Who changes bounds all the time keeps no decision from being made.
+func TestChangesOfBoundsPutOffNothing(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		p := &target{replicas: 1, measure: idle}
+		l := running(t, nil, Member{Name: "a", Target: p, Limits: limits(5, time.Minute)})
+		for i := range 20 {
+			time.Sleep(30 * time.Second)
+			if _, err := l.Change(t.Context(), "a", Change{Max: 6 + i%2}); err != nil {
+				t.Fatal(err)
+			}
+		}
+		time.Sleep(time.Second)
+		if n := len(p.looks()); n != 10 {
+			t.Errorf("%d decisions in 10 minutes", n)
+		}
+	})
+}
+
+// What happened while the number was fixed is not taken for the present.
+func TestChangeBackToAutoMeasuresAnew(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		p := &target{replicas: 1, measure: idle}
+		l := running(t, nil, Member{Name: "a", Target: p, Limits: limits(5, time.Minute)})
+		change := func(c Change) {
+			t.Helper()
+			if _, err := l.Change(t.Context(), "a", c); err != nil {
+				t.Fatal(err)
+			}
+		}
+		began := time.Now()
+		change(Change{Replicas: 3})
+		time.Sleep(time.Hour)
+		change(Change{Auto: true})
+		time.Sleep(2*time.Minute + time.Second)
+		change(Change{Replicas: 3, For: time.Hour})
+		time.Sleep(time.Hour + time.Minute + time.Second)
+		var got []time.Duration
+		for _, at := range p.looks() {
+			got = append(got, at.Sub(began).Round(time.Minute))
+		}
+		want := []time.Duration{60 * time.Minute, 61 * time.Minute, 62 * time.Minute, 122 * time.Minute, 123 * time.Minute}
+		if diff := cmp.Diff(want, got); diff != "" {
+			t.Error(diff)
 		}
 	})
 }

@@ -84,8 +84,14 @@ func (m *member) run(ctx context.Context) {
 	glances := m.glances()
 	next := time.Now().Add(every)
 	glance := time.Now().Add(glances)
+	was, _, _ := m.now()
 	for {
 		mode, _, until := m.now()
+		if mode == Auto && was != Auto {
+			_, _ = m.signals() // the next ones are not of the time before
+			next, glance = time.Now().Add(every), time.Now().Add(glances)
+		}
+		was = mode
 		do, at := m.decide, next
 		switch {
 		case mode == Auto && glances > 0 && glance.Add(glances/2).Before(next):
@@ -93,7 +99,7 @@ func (m *member) run(ctx context.Context) {
 			if waited == waitEnded {
 				return
 			}
-			if waited == waitChanged || m.glance(ctx, next) {
+			if waited == waitDone && m.glance(ctx, next) {
 				next = time.Now().Add(every)
 			}
 			glance = time.Now().Add(glances)
@@ -106,8 +112,7 @@ func (m *member) run(ctx context.Context) {
 		switch m.wait(ctx, at) {
 		case waitEnded:
 			return
-		case waitChanged:
-			next, glance = time.Now().Add(every), time.Now().Add(glances)
+		case waitChanged: // of bounds alone, it puts off no decision
 			continue
 		}
 		do(ctx)
