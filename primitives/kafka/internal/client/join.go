@@ -199,8 +199,17 @@ func (m *member) plan(ctx context.Context, joined *sarama.JoinGroupResponse, s s
 // partitionsOf looks up the partitions of topics anew. A topic that does not exist has
 // none, and a partition without a leader is one: neither keeps the members from sharing
 // out the others.
+//
+// A broker that does not answer is not waited for for long: what was known before is good
+// enough then, as all members wait for the leader and cannot commit meanwhile.
 func (m *member) partitionsOf(ctx context.Context, topics []string) (map[string][]int32, error) {
-	if err := m.client.refresh(ctx, topics...); err != nil && !answered(err) {
+	refreshing, cancel := context.WithTimeoutCause(ctx, metadataPatience, errSilent)
+	defer cancel()
+	switch err := m.client.refresh(refreshing, topics...); {
+	case err == nil || answered(err):
+	case refreshing.Err() != nil && ctx.Err() == nil:
+		m.with.Logger.Warn("metadata not refreshed", "group", m.with.Group, "error", err)
+	default:
 		return nil, err
 	}
 	out := make(map[string][]int32, len(topics))
@@ -228,8 +237,16 @@ func countsOf(topics map[string][]int32) map[string]int {
 	return counts
 }
 
+// metadataPatience is how long the leader waits for metadata before it shares out the
+// partitions that it knows.
+const metadataPatience = 2 * time.Second
+
 // quickJoins is how often a join is followed by the next one at once.
 const quickJoins = 5
+
+// overtakenPause is waited before a further join when so many were overtaken: short, as
+// the others of the group wait for it.
+const overtakenPause = 100 * time.Millisecond
 
 // afterFailedJoin decides what a failed join means. An error ends run.
 func (m *member) afterFailedJoin(ctx context.Context, g driver.Group, err error) error {
@@ -246,9 +263,13 @@ func (m *member) afterFailedJoin(ctx context.Context, g driver.Group, err error)
 		}
 	case sarama.ErrRebalanceInProgress: // the next one has begun before this one was over
 		m.contact = time.Now() // who is told so is a member
-		if m.again++; m.again <= quickJoins {
-			return nil
+		if m.again++; m.again > quickJoins {
+			select {
+			case <-time.After(overtakenPause):
+			case <-ctx.Done():
+			}
 		}
+		return nil
 	case sarama.ErrFencedInstancedId:
 		m.lose(g, err)
 		return m.fenced(err)
