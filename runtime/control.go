@@ -57,11 +57,9 @@ func (p routePool) Replicas() int { return p.r.pool.Replicas() }
 
 // Resize implements autoscale.Pool.
 func (p routePool) Resize(n int) error {
-	if err := p.r.pool.Resize(n); err != nil {
-		return err
-	}
-	p.r.limiter.SetLimit(n * p.r.Route.Replicas.MaxConcurrency)
-	return nil
+	err := p.r.pool.Resize(n) // one that fails leaves as many as could be started
+	p.r.limiter.SetLimit(p.r.pool.Replicas() * p.r.Route.Replicas.MaxConcurrency)
+	return err
 }
 
 // Pause makes a consumer start no further record, or go on: of some partitions, or of
@@ -103,8 +101,9 @@ func (c *consumer) pause(on bool) {
 	if on {
 		c.pauseReader(held, true)
 	}
-	c.queue.paused.Store(on)
-	if !on {
+	if c.queue.paused.Store(on); on {
+		c.queue.pauses.Add(1)
+	} else {
 		for _, l := range c.allLanes() {
 			l.goOnWorking()
 		}

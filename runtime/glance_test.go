@@ -18,7 +18,7 @@ func TestGlance(t *testing.T) {
 		w := watchConsumer(t, takes(100*time.Millisecond), nil)
 		time.Sleep(50 * time.Millisecond)
 		w.fill(1000, 4)
-		w.look(10 * time.Second)
+		w.look(10*time.Second + 50*time.Millisecond) // in the middle of a record
 		g, err := w.glance(t.Context())
 		if err != nil || g.Replicas != 1 || !g.Time.Equal(time.Now()) {
 			t.Errorf("%+v, %v", g, err)
@@ -73,6 +73,47 @@ func TestGlanceOfWhatIsNotKnown(t *testing.T) {
 		w.queue.paused.Store(false)
 		if g, err := target.Glance(t.Context()); err != nil || g.Backlog < 90 {
 			t.Errorf("%+v, %v", g, err)
+		}
+	})
+}
+
+// A pause that was over before the next measurement counts as well: what was handled in
+// that time says nothing about the replicas.
+func TestSignalsOfAPauseBetweenThem(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		w := watchConsumer(t, takes(100*time.Millisecond), nil)
+		w.fill(1000, 4)
+		target := &consumerTarget{c: w.consumer}
+		look := func() error {
+			t.Helper()
+			time.Sleep(10 * time.Second)
+			_, err := target.Signals()
+			return err
+		}
+		if err := look(); err != nil {
+			t.Fatal(err)
+		}
+		time.Sleep(10 * time.Second)
+		w.pause(true)
+		time.Sleep(30 * time.Second)
+		w.pause(false)
+		if err := look(); !errors.Is(err, errWasPaused) {
+			t.Errorf("paused for half of the time: %v", err)
+		}
+		if err := look(); err != nil {
+			t.Errorf("one later: %v", err)
+		}
+		w.pause(true)
+		w.pause(true)
+		if err := look(); !errors.Is(err, errPaused) {
+			t.Errorf("paused: %v", err)
+		}
+		w.pause(false)
+		if err := look(); !errors.Is(err, errWasPaused) {
+			t.Errorf("paused at the last look: %v", err)
+		}
+		if err := look(); err != nil {
+			t.Errorf("one later: %v", err)
 		}
 	})
 }

@@ -18,6 +18,7 @@ type workQueue struct {
 	idle    atomic.Int32
 	kicks   atomic.Int64 // calls of wake
 	paused  atomic.Bool  // lanes start no record
+	pauses  atomic.Int64 // times that it was paused
 	closed  bool
 	pulls   int64 // lanes taken
 	idled   int64 // times that a task had to wait

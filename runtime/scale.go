@@ -86,12 +86,16 @@ func (e *Engine) Decisions(processor string) ([]autoscale.Decision, error) {
 	return e.loop.Decisions(processor)
 }
 
-var errPaused = errors.New("the processor is paused")
+var (
+	errPaused    = errors.New("the processor is paused")
+	errWasPaused = errors.New("the processor was paused since the last decision")
+)
 
 // consumerTarget is a consumer as the loop sees it.
 type consumerTarget struct {
 	c         *consumer
-	wasPaused bool // at the last measurement
+	wasPaused bool  // at the last measurement
+	pauses    int64 // up to then
 }
 
 var (
@@ -109,11 +113,15 @@ func (t *consumerTarget) Resize(n int) error { return t.c.pool.Resize(n) }
 // time has handled nothing in it, which says nothing about its replicas.
 func (t *consumerTarget) Signals() (autoscale.Signals, error) {
 	paused := t.c.queue.paused.Load()
-	was := t.wasPaused
-	t.wasPaused = paused
+	pauses := t.c.queue.pauses.Load()
+	was := t.wasPaused || pauses != t.pauses
+	t.wasPaused, t.pauses = paused, pauses
 	s, err := t.c.signals(time.Now())
-	if paused || was {
-		return s, errPaused
+	switch {
+	case paused:
+		err = errPaused
+	case was:
+		err = errWasPaused
 	}
 	return s, err
 }

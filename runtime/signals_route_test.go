@@ -2,6 +2,7 @@ package runtime
 
 import (
 	"context"
+	"errors"
 	"log/slog"
 	"math"
 	"net/http"
@@ -107,4 +108,31 @@ func TestRequestsCarryTheirLabel(t *testing.T) {
 	if after := labelsOfThis(t); during != "quote" || after != "mine" {
 		t.Errorf("label %q during the request, %q after it", during, after)
 	}
+}
+
+// A resize of which only a part succeeds admits the requests of that part.
+func TestRouteResizeThatFailsHalfway(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		r := serveRoute(t, 2)
+		const most = 3
+		started := 1
+		r.pool.spec.Setup = []func(context.Context) (context.Context, error){func(ctx context.Context) (context.Context, error) {
+			if started++; started > most {
+				return nil, errors.New("no connection")
+			}
+			return ctx, nil
+		}}
+		if err := (routePool{r}).Resize(5); err == nil || r.pool.Replicas() != most {
+			t.Fatalf("%v, %d replicas", err, r.pool.Replicas())
+		}
+		if _, _, limit := r.limiter.Stats(); limit != most*2 {
+			t.Errorf("%d requests at a time for %d replicas", limit, most)
+		}
+		if err := (routePool{r}).Resize(1); err != nil {
+			t.Fatal(err)
+		}
+		if _, _, limit := r.limiter.Stats(); limit != 2 {
+			t.Errorf("%d requests at a time for one replica", limit)
+		}
+	})
 }
