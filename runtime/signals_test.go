@@ -31,9 +31,10 @@ func watchConsumer(t *testing.T, handle Handler, change func(*Consumer)) *watche
 	topic := memory.Topic[[]byte]{Broker: w.broker, Name: "in", Group: "g", Partitions: 4}
 	limits := autoscale.Defaults()
 	limits.Max = 100
+	const commits = 1070 * time.Millisecond // not at the moments when the watcher, or a test, asks for the backlog
 	spec := &Consumer{
 		Name: "bill", Source: Source{Name: "in", Open: topic.OpenSource}, Handle: handle, Order: Unordered,
-		Commit: CommitPolicy{Every: time.Second}, Buffer: Buffer{Records: 1000, Bytes: 1 << 20}, StallAfter: time.Hour,
+		Commit: CommitPolicy{Every: commits}, Buffer: Buffer{Records: 1000, Bytes: 1 << 20}, StallAfter: time.Hour,
 		Processor: Processor{Replicas: limits, ConcurrentTasks: 1, NumCPUs: 0.5},
 	}
 	if change != nil {
