@@ -84,7 +84,7 @@ func TestMeterTellsLabelsApart(t *testing.T) {
 	t.Logf("0.6, 0.15 and 0 of a core came back as %.2f, %.2f and %.2f", much.Cores, little.Cores, none.Cores)
 	// On a machine that others use as well, the loops get less than they want: what
 	// holds is their proportion.
-	if much.Cores < 0.1 || much.Cores > 1 {
+	if much.Cores < 0.02 || much.Cores > 1 {
 		t.Errorf("much: %v cores of 0.6", much.Cores)
 	}
 	if ratio := much.Cores / little.Cores; ratio < 1.3 || ratio > 12 {
@@ -114,11 +114,12 @@ func TestMeterSharesWhileAnotherProfiles(t *testing.T) {
 		Mark(With(ctx, "at work"))
 		spin(ctx, 0.5)
 	})
-	began := time.Now()
+	began, used := time.Now(), processTime()
 	m := running(t, Config{Every: 100 * time.Millisecond, Busy: map[string]func() time.Duration{
 		"at work": func() time.Duration { return time.Since(began) }, "idle": idle,
 	}})
 	await(t, "a share", func() bool { u := m.Cores("at work", began); return u.Source == Shared && u.Cores > 0 })
+	await(t, "CPU time that leaves samples", func() bool { return processTime()-used > 300*time.Millisecond })
 	cancel()
 	all.Wait()
 	if u := m.Cores("idle", began); u.Source != Shared || u.Cores != 0 {
