@@ -12,6 +12,7 @@ import (
 	"time"
 
 	"github.com/flowkit-go/flow"
+	"github.com/flowkit-go/flow/primitives/pulse"
 )
 
 // An endpoint has as many replicas as its requests in progress need, and fewer when they
@@ -136,6 +137,27 @@ func TestScaleWithTooFewCPUs(t *testing.T) {
 			}
 		}
 		equal(t, "warnings", warnings, 1)
+		f.stopped()
+	})
+}
+
+// A source that does not tell its backlog gives nothing to decide by. It is said once, of
+// those that should scale.
+func TestScaleWithoutABacklog(t *testing.T) {
+	inBubble(t, func(t *testing.T, r *rig) {
+		items := []int{1}
+		slow := flow.Do(func(context.Context, int) error { time.Sleep(time.Second); return nil })
+		f := r.start(
+			flow.NewConsumer("p", pulse.Items[int]{Items: items}, flow.Discard, slow, flow.Replicas(2, 8), flow.NumCPUs(0.1), flow.AutoscaleFrequency(10*time.Second)),
+			flow.NewConsumer("tells", r.in(1), flow.Discard, slow, flow.Replicas(1, 8), flow.NumCPUs(0.1)),
+			flow.NewConsumer("fixed", pulse.Items[int]{Items: items}, flow.Discard, slow),
+		)
+		<-f.ready
+		time.Sleep(time.Minute)
+		_, d := sizes(t, f.app, "p")
+		equal(t, "replicas", d.Replicas, 2)
+		equal(t, "reason", d.Reason, "held: backlog not known")
+		equal(t, "warnings", len(r.logs.find("replicas are added by hand only: the source does not tell its backlog; set num_replicas")), 1)
 		f.stopped()
 	})
 }

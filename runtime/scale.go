@@ -44,6 +44,11 @@ func (e *Engine) scale() (stop, wait func()) {
 	if w := e.loop.Warning(); w != "" {
 		e.log.Warn(w)
 	}
+	for _, c := range e.consumers {
+		if s, err := e.loop.Status(c.spec.Name); err == nil && s.Mode == autoscale.Auto && !c.tells() {
+			c.log.Warn("replicas are added by hand only: the source does not tell its backlog; set num_replicas", "source", c.spec.Source.Name)
+		}
+	}
 	ctx, cancel := context.WithCancel(context.Background())
 	ended := make(chan struct{})
 	go func() {

@@ -240,6 +240,12 @@ const (
 	askSeldom  = time.Second // what was told is good for so long
 )
 
+// tells reports whether the source ever tells its backlog.
+func (c *consumer) tells() bool {
+	_, ok := c.reader.(primitives.Backlogger)
+	return ok
+}
+
 // ask returns the backlog by partition, asking the source unless it has told within the
 // time given. It is nil when the source never tells.
 func (c *consumer) ask(ctx context.Context, fresh time.Duration) (map[primitives.Partition]int64, error) {

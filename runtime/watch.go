@@ -102,7 +102,7 @@ func (w *watcher) look(now time.Time) {
 		w.assigned = now
 	}
 	w.whole(stallAssignment, now.Sub(w.assigned))
-	if _, tells := c.reader.(primitives.Backlogger); tells {
+	if c.tells() {
 		w.whole(stallBacklog, now.Sub(w.told))
 	}
 	c.stalled.Store(int32(count))
