@@ -2,6 +2,7 @@ package autoscale
 
 import (
 	"math"
+	"math/rand/v2"
 	"testing"
 	"time"
 )
@@ -169,4 +170,49 @@ func TestGovernorGlancesBeforeTheFirstDecision(t *testing.T) {
 	f.every = 0
 	f.look(250, 18_000, 1)
 	f.is(17, RuleBehind, "; 1,000/s arrive, one does 62.5/s: 4 -> 17")
+}
+
+// In whatever order glances, early and regular decisions come, with limits that change
+// meanwhile and clocks that jump: nothing is out of limits, an early decision never
+// shrinks, and no decision does on what is not known.
+func TestGovernorInAnyOrder(t *testing.T) {
+	r := rand.New(rand.NewPCG(11, 12))
+	for range 500 {
+		g, n, now, done, backlog := NewGovernor(), 1+r.IntN(10), time.Date(2026, 1, 1, 0, 0, 0, 0, time.UTC), 0.0, 0.0
+		for range 300 {
+			s, l := anySignals(r)
+			l.Cooldown = time.Duration(r.IntN(2)) * time.Minute
+			if r.IntN(3) > 0 { // a pool that is behind and does not get on, for which growth is no help
+				s.Throughput, s.PrevBacklog, s.Elapsed, s.Busy, s.FreeCPUs, s.Parallel = float64(200*r.IntN(2)), backlog, time.Minute, 1, math.Inf(1), 0
+				backlog += float64(r.IntN(20_000))
+				s.Backlog = backlog
+			}
+			switch now = now.Add(time.Duration(r.IntN(130)) * time.Second); r.IntN(100) {
+			case 0:
+				now = now.Add(-24 * time.Hour)
+			case 1:
+				now = now.Add(24 * time.Hour)
+			}
+			s.Time, s.Replicas = now, n
+			for range r.IntN(5) {
+				now = now.Add(5 * time.Second)
+				done += float64(r.IntN(2000))
+				g.Urgent(Glance{Time: now, Replicas: n, Done: done, Backlog: []float64{math.NaN(), backlog, 0}[r.IntN(3)]}, l)
+				s.Time = now
+			}
+			early := r.IntN(3) == 0
+			d := Decision{}
+			if early {
+				d = g.Early(s, l)
+			} else {
+				d = g.Next(s, l)
+			}
+			checkDecision(t, s, l, d)
+			unknown := math.IsNaN(s.Throughput) || math.IsNaN(s.Backlog) || math.IsNaN(s.CPU) || math.IsNaN(s.Pulls)
+			if (early || unknown) && d.Replicas < min(s.Replicas, l.Max) {
+				t.Fatalf("early %v: shrinks: %+v\n%+v\n%+v", early, d, s, l)
+			}
+			n = d.Replicas
+		}
+	}
 }
