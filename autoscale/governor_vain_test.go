@@ -177,7 +177,7 @@ func TestGovernorGlancesBeforeTheFirstDecision(t *testing.T) {
 // shrinks, and no decision does on what is not known.
 func TestGovernorInAnyOrder(t *testing.T) {
 	r := rand.New(rand.NewPCG(11, 12))
-	for range 500 {
+	for range 150 {
 		g, n, now, done, backlog := NewGovernor(), 1+r.IntN(10), time.Date(2026, 1, 1, 0, 0, 0, 0, time.UTC), 0.0, 0.0
 		for range 300 {
 			s, l := anySignals(r)
