@@ -1,5 +1,5 @@
-// Command demo is the flow that scripts/k8s scales: jobs from Kafka, ten a second in each
-// process, which are to be worked off in five seconds.
+// Command demo is the flow that scripts/k8s scales: jobs from Kafka, a hundred a second in
+// each process, which are to be worked off in five seconds.
 package main
 
 import (
@@ -23,9 +23,9 @@ func main() {
 	flow.Main(app)
 }
 
-// work takes a tenth of a second, as a call of another system would.
+// work takes a hundredth of a second, as a call of another system would.
 func work(ctx context.Context, _ job) error {
-	timer := time.NewTimer(100 * time.Millisecond)
+	timer := time.NewTimer(10 * time.Millisecond)
 	defer timer.Stop()
 	select {
 	case <-timer.C:
