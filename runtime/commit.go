@@ -90,8 +90,9 @@ func (m *committer) run(ctx context.Context) {
 }
 
 // commitRest is the least time between two commits that are due by number, where nothing
-// waits for them: a commit has a price for the broker, however small it is.
-const commitRest = 5 * time.Millisecond
+// waits for them: a commit has a price for the broker. At 5 ms copying on Kafka loses 6 %
+// of its rate to them, at 20 ms nothing that shows.
+const commitRest = 20 * time.Millisecond
 
 // rest waits until the next commit that is due by number may begin. It returns false when
 // ctx has ended.
