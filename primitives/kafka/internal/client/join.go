@@ -246,7 +246,7 @@ const quickJoins = 5
 
 // overtakenPause is waited before a further join when so many were overtaken: short, as
 // the others of the group wait for it.
-const overtakenPause = 100 * time.Millisecond
+const overtakenPause = 200 * time.Millisecond
 
 // afterFailedJoin decides what a failed join means. An error ends run.
 func (m *member) afterFailedJoin(ctx context.Context, g driver.Group, err error) error {
