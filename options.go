@@ -255,8 +255,10 @@ func SkipInvalid() ConsumerOption {
 
 // CommitEvery says when progress is committed: after that time, or after that many
 // records of one partition, whichever comes first. Zero switches one of them off;
-// both must not be. Default 1 s, no number. What a queue has lent for a time is
-// committed within a third of that time, whatever is given here.
+// both must not be. Default 1 s, no number. Commits by number are 20 ms apart at
+// least, as each has a price for the broker; the next one takes what is done by then.
+// What a queue has lent for a time is committed within a third of that time, whatever
+// is given here.
 func CommitEvery(d time.Duration, records int) ConsumerOption {
 	return consumerOption(func(s *settings) {
 		s.spec.commit.Every, s.spec.commit.Records = d, records

@@ -310,7 +310,7 @@ func TestProfileWithoutSamples(t *testing.T) {
 	m := NewMeter(Config{Busy: map[string]func() time.Duration{"a": idle}})
 	var buf bytes.Buffer
 	if err := pprof.StartCPUProfile(&buf); err != nil {
-		t.Skip(err)
+		t.Skip(err) // the whole test is being profiled
 	}
 	pprof.StopCPUProfile()
 	if _, err := m.read(buf.Bytes(), time.Second, 10*time.Second); err != errNoSamples {
